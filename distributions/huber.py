@@ -1,0 +1,404 @@
+"""The Huber density: the normalised likelihood behind the Huber loss."""
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.substrate import (
+    Tensor,
+    assert_util,
+    dtype_util,
+    ndtri,
+    parameter_properties,
+    ps,
+    samplers,
+    tensor_util,
+    tfb,
+    tfd,
+    tfp,
+)
+
+__all__ = ["Huber"]
+
+_LOG_2 = math.log(2.0)
+_SQRT_2 = math.sqrt(2.0)
+_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+_SQRT_HALF_PI = math.sqrt(0.5 * math.pi)
+
+# Where the direct formula for the Mills gap hands over to the continued
+# fraction, and how many of its levels float64 needs from there on.
+_FRACTION_FROM = 3.0
+_FRACTION_LEVELS = 60
+
+
+# The functions below are those of the standard density, loc 0 and scale 1:
+# f(r) = exp(-H(r)) / Z, H(r) = r**2 / 2 up to |r| = delta and linear beyond.
+# Three quantities carry everything else: log Z, the mass t of both tails
+# |r| > delta together, and the gap 1 / delta - M(delta), with M the Mills ratio
+# (1 - Phi) / phi of the standard normal.
+
+
+def _energy(r: Tensor, delta: Tensor) -> Tensor:
+    """H(r), without a branch: m (|r| - m / 2) with m = min(|r|, delta)."""
+    size = ops.abs(r)
+    inner = ops.minimum(size, delta)
+    return inner * (size - 0.5 * inner)
+
+
+def _finite(delta: Tensor) -> Tensor:
+    """`delta`, or for an infinite one a value that is as good as infinite.
+
+    Keeps inf - inf and 0 * inf out of the gradients. Beyond the bound the tail
+    mass exp(-delta**2 / 2) is an exact zero of the type.
+    """
+    dtype = keras.backend.standardize_dtype(delta.dtype)
+    return ops.minimum(delta, 200.0 if dtype == "float16" else 1e15)
+
+
+def _log_normalizer(delta: Tensor) -> Tensor:
+    """log Z = log(sqrt(2 pi) erf(d / sqrt 2) + (2 / d) exp(-d**2 / 2))."""
+    delta = _finite(delta)
+    centre = _LOG_SQRT_2PI + ops.log(ops.erf(delta / _SQRT_2))
+    tails = _LOG_2 - ops.log(delta) - 0.5 * delta * delta
+    return ops.logaddexp(centre, tails)
+
+
+def _log_tail_mass(delta: Tensor) -> Tensor:
+    """log t, t = P(|r| > delta) = (2 / d) exp(-d**2 / 2) / Z."""
+    finite = _finite(delta)
+    tails = _LOG_2 - ops.log(finite) - 0.5 * finite * finite
+    return tails - _log_normalizer(delta)
+
+
+def _mills(x: Tensor) -> Tensor:
+    """The Mills ratio (1 - Phi(x)) / phi(x), x >= 0."""
+    return _SQRT_HALF_PI * tfp.math.erfcx(x / _SQRT_2)
+
+
+def _mills_gap(delta: Tensor) -> Tensor:
+    """1 / d - M(d) > 0, without the cancellation that large d would bring.
+
+    Laplace's continued fraction M = 1 / (d + 1 / (d + 2 / (d + 3 / ...))) gives
+    the gap as q / (d (d + q)), all terms positive; small d takes the plain
+    difference.
+    """
+    far = ops.maximum(delta, _FRACTION_FROM)
+    fraction = far
+    for level in range(_FRACTION_LEVELS, 1, -1):
+        fraction = far + level / fraction
+    q = 1.0 / fraction
+    near = ops.minimum(delta, _FRACTION_FROM)
+    return ops.where(
+        delta > _FRACTION_FROM,
+        q / far / (far + q),
+        1.0 / near - _mills(near),
+    )
+
+
+def _log_lower_tail(x: Tensor, delta: Tensor) -> Tensor:
+    """log P(r < -x) = log P(r > x), x >= 0.
+
+    With m = min(x, d): exp(-H(x)) (M(m) + exp(-(d**2 - m**2) / 2) gap(d)) / Z.
+    At m = d the bracket is 1 / d, the exponential tail.
+    """
+    finite = _finite(delta)
+    m = ops.minimum(x, finite)
+    decay = ops.exp(-0.5 * (finite - m) * (finite + m))
+    bracket = _mills(m) + decay * _mills_gap(finite)
+    return -_energy(x, delta) + ops.log(bracket) - _log_normalizer(delta)
+
+
+def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
+    """The x >= 0 with P(r > x) = q, for 0 <= q <= 1/2.
+
+    Three stretches, each without cancellation: the exponential tail; the far
+    part of the centre by `ndtri`; the part about the median by `erfinv`.
+    """
+    finite = _finite(delta)
+    log_half_tail = _log_tail_mass(delta) - _LOG_2
+    log_q = ops.log(q)
+    in_tail = log_q < log_half_tail
+    tail = finite + (log_half_tail - log_q) / finite
+
+    # Z / sqrt(2 pi) and the normal's share of the mass beyond x. In the tail
+    # q = 1/2 stands in, so that no branch not taken has an infinite gradient.
+    ratio = ops.exp(_log_normalizer(delta) - _LOG_SQRT_2PI)
+    q = ops.where(in_tail, 0.5, q)
+    about_median = (1.0 - 2.0 * q) * ratio
+    is_near = about_median < 0.5
+    near = _SQRT_2 * ops.erfinv(ops.where(is_near, about_median, 0.0))
+    gap = ops.exp(-0.5 * finite * finite - _LOG_SQRT_2PI) * _mills_gap(finite)
+    far = -ndtri(ops.where(is_near, 0.25, q * ratio - gap))
+    return ops.where(in_tail, tail, ops.where(is_near, near, far))
+
+
+def _in_single_precision(
+    method: Callable[..., Tensor],
+) -> Callable[..., Tensor]:
+    """Runs a method on float16 or bfloat16 arguments in float32.
+
+    The special functions of the tails exist from float32 up.
+    """
+
+    @wraps(method)
+    def wrapper(self: "Huber", value: Tensor) -> Tensor:
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        if dtype not in ("float16", "bfloat16"):
+            return method(self, value)
+        wide = self.copy(
+            **{
+                name: ops.cast(getattr(self, name), "float32")
+                for name in ("loc", "scale", "delta")
+            }
+        )
+        return ops.cast(method(wide, ops.cast(value, "float32")), dtype)
+
+    return wrapper
+
+
+class Huber(tfd.AutoCompositeTensorDistribution):
+    """The Huber distribution with `loc`, `scale` and threshold `delta`.
+
+    #### Mathematical details
+
+    The probability density function is,
+
+    ```none
+    pdf(y; loc, scale, delta) = exp(-H(r)) / (scale * Z)
+    r    = (y - loc) / scale
+    H(r) = r**2 / 2                       if |r| <= delta
+         = delta * (|r| - delta / 2)      otherwise
+    Z    = sqrt(2 pi) erf(delta / sqrt 2) + (2 / delta) exp(-delta**2 / 2)
+    ```
+
+    a normal centre with exponential tails: the density whose negative logarithm
+    is the Huber loss of the standardised residual, plus a constant. `delta` is
+    the word of Keras and SciPy; papers call it alpha or k. All logarithms are
+    in nats.
+
+    The limits are exact: `delta = inf` is `tfd.Normal(loc, scale)`; `delta -> 0`
+    at a fixed `scale / delta = b` is `tfd.Laplace(loc, b)`.
+
+    With t the mass of the two tails together, the variance is
+    `scale**2 (1 + t (1 + 2 / delta**2))` and the entropy
+    `log(scale Z) + (1 + t) / 2`.
+
+    #### Examples
+
+    ```python
+    likelihood = Huber(loc=[0.0, 1.0], scale=0.5, delta=1.345)
+    likelihood.log_prob([0.1, 30.0])   # [2], nats
+    likelihood.sample(3, seed=1)       # [3, 2], reparameterised
+    ```
+
+    #### References
+
+    [1]: Peter J. Huber. Robust estimation of a location parameter. _Annals of
+         Mathematical Statistics_, 35(1), 1964.
+         https://doi.org/10.1214/aoms/1177703732
+    """
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor = 1.0,
+        delta: Tensor = 1.0,
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "Huber",
+    ) -> None:
+        """Constructs Huber distributions; the parameters broadcast.
+
+        Args:
+            loc: floating point tensor, the centre.
+            scale: positive floating point tensor, in the units of `loc`.
+            delta: positive floating point tensor, the threshold in units of
+                `scale` (so `delta * scale` in those of the data); may be inf.
+            validate_args: whether to check parameters and data at run time.
+            allow_nan_stats: whether undefined statistics are NaN or an error.
+            name: name prefixed to the operations of this class.
+
+        Raises:
+            TypeError: if the parameters differ in dtype or are not floating.
+            ValueError, InvalidArgumentError: under `validate_args`, if `scale`
+                or `delta` is not positive.
+        """
+        parameters = dict(locals())
+        dtype = dtype_util.common_dtype([loc, scale, delta], np.float32)
+        self._loc = tensor_util.convert_nonref_to_tensor(
+            loc, name="loc", dtype=dtype
+        )
+        self._scale = tensor_util.convert_nonref_to_tensor(
+            scale, name="scale", dtype=dtype
+        )
+        self._delta = tensor_util.convert_nonref_to_tensor(
+            delta, name="delta", dtype=dtype
+        )
+        dtype_util.assert_same_float_dtype(
+            [self._loc, self._scale, self._delta]
+        )
+        super().__init__(
+            dtype=dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=validate_args,
+            allow_nan_stats=allow_nan_stats,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: Any, num_classes: int | None = None
+    ) -> dict[str, Any]:
+        def positive() -> Any:
+            return tfb.Softplus(low=dtype_util.eps(dtype))
+
+        properties = parameter_properties.ParameterProperties
+        return {
+            "loc": properties(),
+            "scale": properties(default_constraining_bijector_fn=positive),
+            "delta": properties(default_constraining_bijector_fn=positive),
+        }
+
+    @property
+    def loc(self) -> Tensor:
+        """The centre: mean, median and mode."""
+        return self._loc
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale, in the units of `loc`."""
+        return self._scale
+
+    @property
+    def delta(self) -> Tensor:
+        """The threshold between centre and tails, in units of `scale`."""
+        return self._delta
+
+    def _event_shape(self) -> Any:
+        return ()
+
+    def _event_shape_tensor(self) -> Tensor:
+        return np.array([], dtype=np.int32)
+
+    def _standardized(self, value: Tensor) -> Tensor:
+        return (value - self._tensor("loc")) / self._tensor("scale")
+
+    def _tensor(self, name: str) -> Tensor:
+        return ops.convert_to_tensor(getattr(self, f"_{name}"))
+
+    def _over_batch(self, statistic: Tensor) -> Tensor:
+        return ops.broadcast_to(statistic, self._batch_shape_tensor())
+
+    def _log_prob(self, value: Tensor) -> Tensor:
+        scale, delta = self._tensor("scale"), self._tensor("delta")
+        r = (value - self._tensor("loc")) / scale
+        return -_energy(r, delta) - (ops.log(scale) + _log_normalizer(delta))
+
+    @_in_single_precision
+    def _log_cdf(self, value: Tensor) -> Tensor:
+        return self._log_mass_below(self._standardized(value))
+
+    @_in_single_precision
+    def _log_survival_function(self, value: Tensor) -> Tensor:
+        return self._log_mass_below(-self._standardized(value))
+
+    @_in_single_precision
+    def _cdf(self, value: Tensor) -> Tensor:
+        return self._mass_below(self._standardized(value))
+
+    @_in_single_precision
+    def _survival_function(self, value: Tensor) -> Tensor:
+        return self._mass_below(-self._standardized(value))
+
+    def _log_mass_below(self, r: Tensor) -> Tensor:
+        # `where` and not `abs`: the derivative at r = 0 must be the density.
+        tail = _log_lower_tail(ops.where(r < 0, -r, r), self._tensor("delta"))
+        return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
+
+    def _mass_below(self, r: Tensor) -> Tensor:
+        tail = _log_lower_tail(ops.where(r < 0, -r, r), self._tensor("delta"))
+        return ops.where(r < 0, ops.exp(tail), 1.0 - ops.exp(tail))
+
+    @_in_single_precision
+    def _quantile(self, value: Tensor) -> Tensor:
+        upper = value > 0.5
+        x = _tail_quantile(
+            ops.where(upper, 1.0 - value, value), self._tensor("delta")
+        )
+        return self._tensor("loc") + self._tensor("scale") * ops.where(
+            upper, x, -x
+        )
+
+    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
+        # A half is drawn and mirrored, so both tails reach as far as the
+        # smallest positive number does.
+        half_seed, sign_seed = samplers.split_seed(seed, salt="huber")
+        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
+        wide = "float64" if self.dtype == np.float64 else "float32"
+        half = samplers.uniform(
+            shape,
+            minval=np.finfo(wide).tiny,
+            maxval=1.0,
+            dtype=np.dtype(wide).type,
+            seed=half_seed,
+        )
+        x = _tail_quantile(0.5 * half, ops.cast(self._tensor("delta"), wide))
+        sign = samplers.uniform(
+            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
+        )
+        x = ops.cast(x, keras.backend.standardize_dtype(sign.dtype))
+        return self._tensor("loc") + self._tensor("scale") * ops.where(
+            sign < 0, -x, x
+        )
+
+    def _mean(self) -> Tensor:
+        return self._over_batch(self._tensor("loc"))
+
+    def _mode(self) -> Tensor:
+        return self._mean()
+
+    def _median(self) -> Tensor:
+        return self._mean()
+
+    def _variance(self) -> Tensor:
+        scale, delta = self._tensor("scale"), self._tensor("delta")
+        tails = ops.exp(_log_tail_mass(delta))
+        finite = _finite(delta)
+        return self._over_batch(
+            ops.square(scale) * (1.0 + tails * (1.0 + 2.0 / finite / finite))
+        )
+
+    def _stddev(self) -> Tensor:
+        return ops.sqrt(self._variance())
+
+    def _entropy(self) -> Tensor:
+        delta = self._tensor("delta")
+        tails = ops.exp(_log_tail_mass(delta))
+        return self._over_batch(
+            ops.log(self._tensor("scale"))
+            + _log_normalizer(delta)
+            + 0.5 * (1.0 + tails)
+        )
+
+    def _default_event_space_bijector(self) -> Any:
+        return tfb.Identity(validate_args=self.validate_args)
+
+    def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
+        if not self.validate_args:
+            return []
+        return [
+            assert_util.assert_positive(
+                parameter, message=f"Argument `{name}` must be positive."
+            )
+            for name, parameter in (
+                ("scale", self._scale),
+                ("delta", self._delta),
+            )
+            if is_init != tensor_util.is_ref(parameter)
+        ]

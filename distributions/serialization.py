@@ -1,0 +1,101 @@
+"""Distributions to and from plain configs, with no code in them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfp_vae.distributions.huber import Huber
+from tfp_vae.substrate import tfd
+
+__all__ = ["deserialize", "serialize"]
+
+_OURS = {"Huber": Huber}
+
+
+def _find_class(name: str) -> type | None:
+    if name in _OURS:
+        return _OURS[name]
+    return getattr(tfd, name, None) or keras.saving.get_registered_object(name)
+
+
+def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
+    """The config of a distribution: its class name and its arguments.
+
+    Args:
+        distribution: one of TFP's distributions, one of ours, or one of a class
+            registered by `keras.saving.register_keras_serializable`, whose
+            arguments are numbers, arrays, strings or distributions.
+
+    Returns:
+        A dict fit for JSON. Numbers are kept to the last bit of their dtype.
+
+    Raises:
+        TypeError: if the class cannot be found again by its name, or an
+            argument is of another kind.
+    """
+    cls = type(distribution)
+    name = keras.saving.get_registered_name(cls)
+    if _find_class(name) is not cls:
+        raise TypeError(
+            "A distribution is saved by the name of its class, so this must be "
+            "one of tfp.distributions or tfp_vae.distributions, or registered "
+            "by keras.saving.register_keras_serializable (which asks for a "
+            "get_config method). Put another kind into a layer that returns "
+            f"it. Received: {cls.__module__}.{cls.__name__}."
+        )
+    arguments = {
+        argument: _encode(value, f"{name}.{argument}")
+        for argument, value in distribution.parameters.items()
+        if value is not None
+    }
+    return {"class_name": name, "config": arguments}
+
+
+def deserialize(config: dict[str, Any]) -> tfd.Distribution:
+    """Rebuilds what `serialize` wrote.
+
+    Args:
+        config: a dict with `class_name` and `config`.
+
+    Returns:
+        The distribution.
+
+    Raises:
+        ValueError: if no distribution of that name is known.
+    """
+    cls = _find_class(config["class_name"])
+    if cls is None or not issubclass(cls, tfd.Distribution):
+        raise ValueError(
+            "A saved distribution names a class that is neither in "
+            "tfp.distributions, nor in tfp_vae.distributions, nor registered "
+            "with Keras: register it before loading. Received: "
+            f"{config['class_name']!r}."
+        )
+    return cls(**{k: _decode(v) for k, v in config["config"].items()})
+
+
+def _encode(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, tfd.Distribution):
+        return {"distribution": serialize(value)}
+    try:
+        array = keras.ops.convert_to_numpy(value)
+    except Exception as error:
+        raise TypeError(
+            "Only numbers, arrays, strings and distributions are saved as "
+            "arguments of a distribution. Put the distribution into a layer "
+            f"that returns it. Received: {where}={value!r}."
+        ) from error
+    # Every float of up to 64 bits prints as the shortest decimal that reads
+    # back as itself.
+    return {"array": array.tolist(), "dtype": array.dtype.name}
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "distribution" in value:
+        return deserialize(value["distribution"])
+    if isinstance(value, dict) and "array" in value:
+        return np.array(value["array"], dtype=value["dtype"])
+    return value

@@ -1,0 +1,16 @@
+"""Variational autoencoders in Keras 3 with any TFP distribution as decoder."""
+
+from tfp_vae import distributions, layers, models, objectives
+from tfp_vae._version import __version__
+from tfp_vae.models import VAE
+from tfp_vae.objectives import ELBO
+
+__all__ = [
+    "ELBO",
+    "VAE",
+    "__version__",
+    "distributions",
+    "layers",
+    "models",
+    "objectives",
+]

@@ -1,0 +1,102 @@
+"""A function as a distribution layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.layers.distribution_layer import DistributionLayer
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["DistributionLambda"]
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class DistributionLambda(DistributionLayer):
+    """A layer out of any function from tensors to a distribution.
+
+    Args:
+        make_distribution_fn: function of one tensor to a `tfd.Distribution`
+            whose batch shape is the leading dimensions of the tensor. To be
+            saved with a model it must be a named function registered by
+            `keras.saving.register_keras_serializable`: a lambda would have to
+            be saved as code.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: a tensor, `[B, ...]`.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        TypeError: if the function does not return a distribution, or, at
+            saving, if it is not registered.
+
+    Example:
+
+    ```python
+    head = DistributionLambda(
+        lambda t: tfd.Independent(tfd.Cauchy(t, 1.0), 1)
+    )
+    ```
+    """
+
+    def __init__(
+        self,
+        make_distribution_fn: Callable[[Tensor], tfd.Distribution],
+        **kwargs: Any,
+    ) -> None:
+        # The event shape is the function's to say, and known once it is called.
+        super().__init__((), **kwargs)
+        self.make_distribution_fn = make_distribution_fn
+
+    def make_distribution(self, params: Tensor) -> tfd.Distribution:
+        distribution = self.make_distribution_fn(params)
+        if not isinstance(distribution, tfd.Distribution):
+            raise TypeError(
+                "The function of a DistributionLambda returns a "
+                "tfp.distributions object of the running backend. Received: "
+                f"{type(distribution).__name__}."
+            )
+        return distribution
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        # What the function makes of a batch of two tells the shapes.
+        known = [2 if size is None else size for size in input_shape]
+        example = self.make_distribution(ops.zeros(known, self.compute_dtype))
+        return (
+            *input_shape[: len(example.batch_shape)],
+            *example.event_shape,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["event_shape"]
+        function = self.make_distribution_fn
+        name = keras.saving.get_registered_name(function)
+        if keras.saving.get_registered_object(name) is not function:
+            raise TypeError(
+                "A DistributionLambda is saved by the name of its function, so "
+                "that loading runs no code from the file. Give it a named "
+                "function decorated by "
+                "@keras.saving.register_keras_serializable(), or write a "
+                f"DistributionLayer. Received: {function!r}."
+            )
+        return {
+            **config,
+            "make_distribution_fn": keras.saving.serialize_keras_object(
+                function
+            ),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "DistributionLambda":
+        config = dict(config)
+        function = config.pop("make_distribution_fn")
+        if not callable(function):
+            function = keras.saving.deserialize_keras_object(function)
+        return cls(function, **config)

@@ -1,0 +1,151 @@
+"""The base of every layer that returns a distribution."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["DistributionLayer", "canonical_event_shape"]
+
+
+def canonical_event_shape(event_shape: Any) -> tuple[int, ...]:
+    """An event shape as a tuple of sizes.
+
+    Args:
+        event_shape: an int for vectors, `()` for scalars, or a tuple of ints.
+
+    Returns:
+        A tuple of non-negative ints.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        shape = (
+            (int(event_shape.__index__()),)
+            if hasattr(event_shape, "__index__")
+            else tuple(int(size.__index__()) for size in event_shape)
+        )
+    except (AttributeError, TypeError):
+        shape = None
+    if shape is None or isinstance(event_shape, bool) or min((*shape, 1)) < 1:
+        raise ValueError(
+            "An event shape is a positive int, or a tuple of positive ints, "
+            f"such as (28, 28, 1). Received: event_shape={event_shape!r}."
+        )
+    return shape
+
+
+class DistributionLayer(keras.layers.Layer):
+    """Turns a tensor of parameters into a `tfd.Distribution`.
+
+    A layer of your own needs two things: `params_size`, the number of
+    parameters it takes for an event shape, and `make_distribution`, which turns
+    a tensor `[..., params_size]` into a distribution with batch shape `[...]`.
+    It may make weights in `build`. For one that acts on every element alike,
+    `IndependentLayer` does nearly all of it.
+
+    The layer works eagerly, under `tf.function` and `jax.jit`, and at the end
+    or in the middle of `keras.Sequential` and functional models: symbolically
+    its output is a `KerasTensor` of shape `[None, *event_shape]`, on data it is
+    the distribution itself (turn it into a tensor by `Sample`). Under a mixed
+    precision policy the distribution is float32.
+
+    An `activity_regularizer` is called with the distribution, once, and what it
+    returns is added to the loss.
+
+    Args:
+        event_shape: int or tuple of ints, the shape of one draw.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `[..., params_size]`, in the layout the layer documents.
+
+    Returns:
+        A `tfd.Distribution` over `event_shape`.
+
+    Raises:
+        ValueError: if `event_shape` is not a positive int or a tuple of them,
+            or the inputs are of the wrong width.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable()
+    class Dirichlet(DistributionLayer):
+        @staticmethod
+        def params_size(event_shape):
+            return event_shape
+
+        def make_distribution(self, params):
+            return tfd.Dirichlet(keras.ops.softplus(params) + 1e-3)
+    ```
+    """
+
+    def __init__(self, event_shape: Any, **kwargs: Any) -> None:
+        if kwargs.get("dtype") is None:
+            # The distribution keeps the precision of the variables: a
+            # likelihood in half precision would lose the sum over the event.
+            kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
+        super().__init__(**kwargs)
+        self.event_shape = canonical_event_shape(event_shape)
+
+    def make_distribution(self, params: Tensor) -> tfd.Distribution:
+        """The distribution with these parameters: each layer's own.
+
+        Args:
+            params: `[..., params_size]`.
+
+        Returns:
+            A distribution of batch shape `[...]` over `event_shape`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must say how parameters become a "
+            "distribution: override make_distribution(self, params)."
+        )
+
+    def call(self, inputs: Tensor) -> tfd.Distribution:
+        distribution = self.make_distribution(inputs)
+        if self.activity_regularizer is not None:
+            # Keras applies it to tensors only, and skips a distribution
+            # without a word.
+            self.add_loss(self.activity_regularizer(distribution))
+        return distribution
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], *self.event_shape)
+
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
+        return keras.KerasTensor(
+            self.compute_output_shape(tuple(inputs.shape)),
+            dtype=self.compute_dtype,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "event_shape": self.event_shape}
+
+
+def check_width(
+    layer: keras.layers.Layer, received: int | None, expected: int
+) -> None:
+    """Refuses a tensor of parameters of the wrong width.
+
+    Args:
+        layer: the layer, for the message.
+        received: the last dimension of its input.
+        expected: its `params_size`.
+
+    Raises:
+        ValueError: if the two differ.
+    """
+    if received != expected:
+        raise ValueError(
+            f"{type(layer).__name__}({layer.event_shape}) takes "
+            f"params_size={expected} parameters on its last axis. Received: "
+            f"{received}. End the layer before in "
+            f"{type(layer).__name__}.params_size(...) units."
+        )

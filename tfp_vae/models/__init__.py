@@ -1,0 +1,6 @@
+"""Keras models."""
+
+from tfp_vae.models.guard import NonFiniteLossError
+from tfp_vae.models.vae import VAE
+
+__all__ = ["VAE", "NonFiniteLossError"]

@@ -1,0 +1,122 @@
+"""Stops a training run whose loss is no longer a number."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+__all__ = ["NonFiniteGuard", "NonFiniteLossError"]
+
+_REMEDIES = {
+    "log_likelihood": (
+        "the likelihood has become too narrow for some example, or the decoder "
+        "has overflowed: lower the learning rate, clip gradients (clipnorm=1.0 "
+        'in the optimizer), raise min_scale or take scale="shared" in the '
+        "decoder's last layer, and look for outliers in the data"
+    ),
+    "kl": (
+        "the posterior has collapsed to a point or run away: lower the "
+        "learning rate, clip gradients (clipnorm=1.0 in the optimizer), or "
+        "raise min_scale in the encoder's last layer"
+    ),
+    "loss": (
+        "both terms of the objective are finite, so look at the regularizers "
+        "and added losses"
+    ),
+}
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became NaN or infinite while training.
+
+    The message names the term, the step and what to try. The model holds the
+    weights and the optimizer the state of the last good epoch.
+
+    Attributes:
+        term: "log_likelihood", "kl", "log_likelihood and kl" or "loss".
+        epoch: the epoch, counted from 1.
+        step: the step in the epoch, counted from 1. With
+            `steps_per_execution` above 1, the last one of the execution.
+    """
+
+    def __init__(self, term: str, epoch: int, step: int) -> None:
+        self.term = term
+        self.epoch = epoch
+        self.step = step
+        remedy = _REMEDIES[term.split(" ")[0]]
+        kept = (
+            f"those of the end of epoch {epoch - 1}"
+            if epoch > 1
+            else "those from before the call of fit"
+        )
+        super().__init__(
+            f"{term} became NaN or infinite at step {step} of epoch {epoch}: "
+            f"{remedy}. The weights and the state of the optimizer are again "
+            f"{kept}."
+        )
+
+
+class NonFiniteGuard(keras.callbacks.Callback):
+    """Raises `NonFiniteLossError` at the first step that is not finite.
+
+    Keeps a copy of the model's and the optimizer's variables in memory, taken
+    at the end of every epoch, which `restore` puts back.
+    """
+
+    # Keras may then call it from a thread, and training does not wait for the
+    # numbers of each step.
+    async_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._good: list[np.ndarray] = []
+        self._epoch = 0
+        self._failed: NonFiniteLossError | None = None
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _keep(self) -> None:
+        self._good = [
+            np.array(keras.ops.convert_to_numpy(variable))
+            for variable in self._variables()
+        ]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._keep()
+
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # The logs are running means: from the first bad step on they are bad.
+        bad = [
+            term
+            for term, value in (logs or {}).items()
+            if term in _REMEDIES and not math.isfinite(value)
+        ]
+        if not bad:
+            return
+        terms = [term for term in bad if term != "loss"] or ["loss"]
+        error = NonFiniteLossError(
+            " and ".join(sorted(terms, reverse=True)), self._epoch, batch + 1
+        )
+        # Called from several threads, later steps may come in first.
+        if self._failed is None or error.step < self._failed.step:
+            self._failed = error
+        raise self._failed
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._keep()
+
+    def restore(self) -> None:
+        """Puts back the variables of the last good epoch."""
+        for variable, value in zip(self._variables(), self._good, strict=True):
+            variable.assign(value)

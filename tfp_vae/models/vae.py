@@ -1,0 +1,625 @@
+"""The variational autoencoder as a Keras model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.distributions import kl_divergence
+from tfp_vae.distributions.serialization import deserialize, serialize
+from tfp_vae.models import data_checks
+from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.objectives import ELBO, standard_normal
+from tfp_vae.objectives.checks import (
+    check_distribution,
+    static_shape,
+)
+from tfp_vae.substrate import Tensor, strategy_scope, tfd, tfp_seed
+
+__all__ = ["VAE"]
+
+# Samples behind the `kl` of `predict`, where no closed form is known.
+_PREDICT_KL_SAMPLES = 16
+
+
+class MeanOverBatch(keras.losses.Loss):
+    """Keras' own reduction: sample weights, masks and replicas included."""
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return y_pred
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class VAE(keras.Model):
+    """A variational autoencoder whose decoder returns any distribution.
+
+    ```none
+    q(z|x) = encoder(x)      p(x|z) = decoder(z)      p(z) = prior
+    loss   = -mean over the batch of objective(x)     by default minus the ELBO
+    ```
+
+    Losses and metrics are in nats per example: summed over the dimensions of an
+    example, averaged over examples.
+
+    Args:
+        encoder: a Keras layer or model from x, `[B, *event]`, to a
+            `tfd.Distribution` of batch shape `[B]`, reparameterised.
+        decoder: a Keras layer or model from z, `[B, *latent]`, to a
+            `tfd.Distribution` of batch shape `[B]` over the examples.
+        prior: a `tfd.Distribution` over the latent event, a Keras layer that
+            returns one when it is called with None (a learned prior), or None
+            for the standard normal.
+        objective: a layer such as `ELBO`, by default `ELBO()`.
+        seed: an int that makes the noise of training repeatable, or None.
+        **kwargs: of `keras.Model`.
+
+    Call arguments:
+        x: `[B, *event]`.
+
+    Returns:
+        `(posterior, z, likelihood)`: two distributions and the draw between
+        them, `[B, *latent]`. With `objective.num_samples = S > 1` the draws are
+        `[S, B, *latent]` and the likelihood's batch shape is `[S * B]`.
+
+    Raises:
+        TypeError: if encoder, decoder or prior is not what it should be, or
+            returns a tensor.
+        ValueError: if shapes do not fit, or the posterior lets no gradient
+            through.
+
+    Example:
+
+    ```python
+    encoder = keras.Sequential([
+        keras.layers.Input((64,)),
+        keras.layers.Dense(32, "relu"),
+        keras.layers.Dense(MultivariateNormalDiag.params_size(2)),
+        MultivariateNormalDiag(2),
+    ])
+    decoder = keras.Sequential([
+        keras.layers.Input((2,)),
+        keras.layers.Dense(32, "relu"),
+        keras.layers.Dense(IndependentHuber.params_size(64, scale="shared")),
+        IndependentHuber(64, scale="shared"),
+    ])
+    vae = VAE(encoder, decoder)
+    vae.compile("adam")
+    vae.fit(x, epochs=10)
+    ```
+
+    Reference:
+        Kingma, Welling. Auto-encoding variational Bayes. ICLR 2014.
+        https://arxiv.org/abs/1312.6114
+    """
+
+    def __init__(
+        self,
+        encoder: keras.layers.Layer,
+        decoder: keras.layers.Layer,
+        prior: tfd.Distribution | keras.layers.Layer | None = None,
+        objective: keras.layers.Layer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for role, part in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(part, keras.layers.Layer):
+                raise TypeError(
+                    f"The {role} is a Keras layer or model, so that its weights "
+                    f"train. Received: {part!r}."
+                )
+        _check_prior(prior)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+        self.objective = ELBO() if objective is None else objective
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        # Evaluation has noise of its own, the same at every call: two models,
+        # or one before and after an epoch, are compared on the same draws.
+        self._evaluation_seed = 0 if seed is None else seed
+        self._evaluation_seed_generator = keras.random.SeedGenerator(
+            self._evaluation_seed
+        )
+        self._latent_prior: tfd.Distribution | None = None
+        self._warned_between = False
+        self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
+        self._kl_tracker = keras.metrics.Mean("kl")
+        input_shape = getattr(encoder, "input_shape", None)
+        if encoder.built and decoder.built and input_shape is not None:
+            self.build(input_shape)
+
+    # The model.
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes all weights, by passing zeros through once.
+
+        Args:
+            input_shape: the shape of x, the batch dimension included.
+
+        Raises:
+            TypeError, ValueError: as a call of the model does.
+        """
+        self.built = True  # `call` must not come back here
+        zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
+        posterior, _, _ = self.call(zeros)
+        self._prior(posterior)
+
+    def call(
+        self, x: Tensor, training: bool | None = None
+    ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
+        posterior = self.encode(x)
+        if training and (
+            posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
+        ):
+            raise ValueError(
+                "The posterior must be reparameterised: no gradient of the "
+                "likelihood would reach the encoder through its samples, and "
+                f"nothing would complain. Received: {posterior.name}."
+            )
+        samples = self.objective.num_samples
+        seed = tfp_seed(
+            self.seed_generator if training else self._evaluation_seed_generator
+        )
+        if samples == 1:
+            z = posterior.sample(seed=seed)
+            return posterior, z, self.decode(z)
+        z = posterior.sample(samples, seed=seed)
+        # A decoder need take no more than one batch dimension.
+        return posterior, z, self.decode(ops.reshape(z, (-1, *z.shape[2:])))
+
+    def encode(self, x: Tensor) -> tfd.Distribution:
+        """The posterior q(z|x).
+
+        Args:
+            x: `[B, *event]`.
+
+        Returns:
+            A distribution of batch shape `[B]` over the latent event.
+        """
+        return check_distribution(
+            self.encoder(x), "the encoder", "MultivariateNormalDiag"
+        )
+
+    def decode(self, z: Tensor) -> tfd.Distribution:
+        """The likelihood p(x|z).
+
+        Args:
+            z: `[B, *latent]`.
+
+        Returns:
+            A distribution of batch shape `[B]` over the examples.
+        """
+        expected = getattr(self.decoder, "input_shape", None)
+        received = static_shape(ops.shape(z))
+        if (
+            isinstance(expected, tuple)
+            and received is not None
+            and not _fits(received, expected)
+        ):
+            raise ValueError(
+                "The decoder must take what the posterior draws. Received: z "
+                f"of shape {received}, a decoder for {expected}. Give encoder "
+                "and decoder the same latent size."
+            )
+        return check_distribution(
+            self.decoder(z), "the decoder", "IndependentNormal"
+        )
+
+    def _prior(self, posterior: tfd.Distribution) -> tfd.Distribution:
+        if isinstance(self.prior, keras.layers.Layer):
+            return check_distribution(
+                self.prior(None), "the prior", "DistributionLambda"
+            )
+        if self.prior is not None:
+            return self.prior
+        return standard_normal(posterior)
+
+    # What Keras' training loop calls.
+
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures the model for training.
+
+        Args:
+            optimizer: as in `keras.Model.compile`.
+            loss: None. The loss is minus the objective.
+            **kwargs: of `keras.Model.compile`, but for those that belong to a
+                loss or to metrics of an output.
+
+        Raises:
+            ValueError: if a loss or metrics are given.
+        """
+        for name, value in {"loss": loss, **kwargs}.items():
+            if value is None or name not in (
+                "loss",
+                "loss_weights",
+                "metrics",
+                "weighted_metrics",
+            ):
+                continue
+            raise ValueError(
+                f"A VAE is compiled without `{name}`: its loss is minus its "
+                "objective, in which the likelihood that the decoder returns "
+                "is the reconstruction term. Another loss beside it would be "
+                "counted twice. Choose the likelihood by the decoder's last "
+                "layer (IndependentHuber for a Huber loss, IndependentNormal "
+                "for a squared error) and the objective by VAE(objective=...). "
+                f"Received: {name}={value!r}."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model, and makes the optimizer's variables.
+
+        Args:
+            config: what `get_compile_config` gave.
+        """
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Minus the mean objective, plus what layers added to the loss.
+
+        Args:
+            x: data, `[B, *event]`.
+            y: the target, by default x.
+            y_pred: what `call` returned.
+            sample_weight: `[B]`. The loss is the mean of weight times loss, as
+                in Keras; the metrics are weighted means.
+            training: whether in training.
+
+        Returns:
+            A scalar in nats per example.
+        """
+        posterior, z, likelihood = y_pred
+        added = 0.0
+        if self.losses:
+            added = super().compute_loss(
+                x=x, y=y, y_pred=y_pred, training=training
+            )
+        terms = self.objective(
+            x if y is None else y,
+            posterior=posterior,
+            likelihood=likelihood,
+            prior=self._prior(posterior),
+            z=z,
+            training=training,
+        )
+        self._log_likelihood_tracker.update_state(
+            terms.log_likelihood, sample_weight
+        )
+        self._kl_tracker.update_state(terms.kl, sample_weight)
+        reduction = MeanOverBatch(
+            dtype=keras.backend.standardize_dtype(terms.objective.dtype)
+        )
+        return added + reduction(
+            terms.objective, -terms.objective, sample_weight
+        )
+
+    def predict_step(self, *args: Any) -> Any:
+        """One batch of `predict`.
+
+        Args:
+            *args: the data; on JAX the state of the model comes before them.
+
+        Returns:
+            A dict of tensors; on JAX, beside it, the state.
+        """
+        *state, data = args
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if not state:
+            return self._summary(x)
+        trainable, non_trainable = state[0]
+        with keras.StatelessScope(
+            [
+                *zip(self.trainable_variables, trainable, strict=True),
+                *zip(self.non_trainable_variables, non_trainable, strict=True),
+            ]
+        ):
+            return self._summary(x), non_trainable
+
+    def _summary(self, x: Tensor) -> dict[str, Tensor]:
+        posterior = self.encode(x)
+        z_mean = posterior.mean()
+        likelihood = self.decode(z_mean)
+        prior = self._prior(posterior)
+        try:
+            kl = kl_divergence(posterior, prior)
+        except NotImplementedError:
+            z = posterior.sample(
+                _PREDICT_KL_SAMPLES, seed=tfp_seed(self._evaluation_seed)
+            )
+            kl = ops.mean(posterior.log_prob(z) - prior.log_prob(z), axis=0)
+        summary = {
+            "mean": likelihood.mean(),
+            "z_mean": z_mean,
+            "z_stddev": posterior.stddev(),
+            "kl": kl,
+        }
+        if static_shape(likelihood.event_shape) == tuple(x.shape)[1:]:
+            summary["log_likelihood"] = likelihood.log_prob(
+                ops.cast(x, keras.backend.standardize_dtype(likelihood.dtype))
+            )
+        return summary
+
+    # What users call.
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the model, as `keras.Model.fit` does.
+
+        Args:
+            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)`,
+                `(x, y)` or `(x, y, sample_weight)`.
+            y: the target of the likelihood, by default x (given, for instance,
+                the clean images when x are noisy ones).
+            batch_size: as in Keras.
+            epochs: as in Keras.
+            verbose: as in Keras.
+            callbacks: as in Keras.
+            validation_split: as in Keras.
+            validation_data: `x_val`, `(x_val,)`, `(x_val, y_val)` or a
+                pipeline.
+            **kwargs: the further arguments of `keras.Model.fit`.
+
+        Returns:
+            The history, with `loss`, `log_likelihood` and `kl` in nats per
+            example, and `val_loss` and so on if there are validation data.
+
+        Raises:
+            TypeError, ValueError: before the first step, if the parts of the
+                model, the shapes or the values of the data do not fit.
+            NonFiniteLossError: if the loss becomes NaN or infinite; the
+                weights are then those of the last good epoch.
+        """
+        x = self._examine(x, y)
+        if validation_data is not None:
+            validation_data = self._examine_validation(validation_data)
+        guard = NonFiniteGuard()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(guard)
+        else:
+            if isinstance(callbacks, keras.callbacks.Callback):
+                callbacks = [callbacks]
+            # First, so that no callback saves what is no longer a number.
+            callbacks = [guard, *(callbacks or [])]
+        try:
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                **kwargs,
+            )
+        except NonFiniteLossError:
+            guard.restore()
+            raise
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """The loss and its terms, as `keras.Model.evaluate` gives them.
+
+        The noise is the same at every call, so that the figures of two models,
+        or of one after each epoch, differ by the models alone.
+
+        Args:
+            x: data, as in `fit`.
+            y: the target, by default x.
+            *args: of `keras.Model.evaluate`.
+            **kwargs: of `keras.Model.evaluate`, and `seed`, an int that
+                chooses other noise.
+
+        Returns:
+            `[loss, kl, log_likelihood]` in the order of `metrics_names`, or a
+            dict with `return_dict=True`, in nats per example.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
+        seed = kwargs.pop("seed", None)
+        # `fit` has looked at its validation data already.
+        if not kwargs.get("_use_cached_eval_dataset", False):
+            x = self._examine(x, y)
+        self._evaluation_seed_generator.state.assign(
+            [self._evaluation_seed if seed is None else seed, 0]
+        )
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What the model makes of each example, without noise.
+
+        Args:
+            x: data, as in `fit`.
+            *args: of `keras.Model.predict`.
+            **kwargs: of `keras.Model.predict`.
+
+        Returns:
+            A dict of numpy arrays: `z_mean` and `z_stddev`, of the posterior,
+            `[N, *latent]`; `mean`, of the likelihood at `z_mean`,
+            `[N, *event]`; `kl`, `[N]` nats; and `log_likelihood` of x at
+            `z_mean`, `[N]` nats, if the likelihood is one over x.
+
+        Raises:
+            TypeError, ValueError: as `fit`, but for the support.
+            NotImplementedError: if a distribution has no mean or no standard
+                deviation.
+        """
+        x = self._examine(x, None, support=False)
+        return super().predict(x, *args, **kwargs)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The mean of the likelihood at the mean of the posterior.
+
+        Args:
+            x: `[B, *event]`.
+
+        Returns:
+            `[B, *event]`.
+        """
+        return self.decode(self.encode(x).mean()).mean()
+
+    def sample(self, n: int, seed: int | None = None) -> Tensor:
+        """Draws new data: z from the prior, x from the likelihood.
+
+        Args:
+            n: how many.
+            seed: an int for the same draws again, or None.
+
+        Returns:
+            `[n, *event]`.
+
+        Raises:
+            ValueError: if the model is not built yet.
+        """
+        if not self.built:
+            raise ValueError(
+                "A model that has seen no data does not know its latent space. "
+                "Call it on a batch, or fit it, before sample()."
+            )
+        generator = keras.random.SeedGenerator(seed)
+        prior = self._prior(self._example_posterior())
+        z = prior.sample(n, seed=tfp_seed(generator))
+        return self.decode(z).sample(seed=tfp_seed(generator))
+
+    def _example_posterior(self) -> tfd.Distribution:
+        shape = self.get_build_config()["input_shape"]
+        return self.encode(ops.zeros((1, *shape[1:]), self.compute_dtype))
+
+    # A look at the data, before a compiled step hides them.
+
+    def _examine(self, x: Any, y: Any, support: bool = True) -> Any:
+        """Builds the model and checks data on it; gives back the source."""
+        x_seen, y_seen, x = data_checks.peek(x, y)
+        if not hasattr(x_seen, "shape"):
+            return x
+        x_values = data_checks.check_finite("x", x_seen)
+        target = x_values
+        if y_seen is not None:
+            target = data_checks.check_finite("y", y_seen)
+        rows = data_checks.extreme_rows(target)
+        scope = getattr(self, "_distribute_strategy", None)
+        if scope is None:
+            self._try_rows(x_values[rows], target[rows], support)
+        else:
+            with strategy_scope(scope):
+                self._try_rows(x_values[rows], target[rows], support)
+        return x
+
+    def _try_rows(self, x: Any, target: Any, support: bool) -> None:
+        posterior, z, likelihood = self(_as_keras_would(x))
+        if not support:
+            return
+        target = _as_keras_would(target)
+        self.objective(
+            target,
+            posterior=posterior,
+            likelihood=likelihood,
+            prior=self._prior(posterior),
+            z=z,
+        )
+        samples = self.objective.num_samples
+        target = ops.tile(target, (samples, *[1] * (len(target.shape) - 1)))
+        density = keras.backend.standardize_dtype(likelihood.dtype)
+        if "float" in density:
+            target = ops.cast(target, density)
+        between = data_checks.check_support(
+            likelihood, target, warn=not self._warned_between
+        )
+        self._warned_between = self._warned_between or between
+
+    def _examine_validation(self, data: Any) -> Any:
+        if isinstance(data, (list, tuple)):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            x = self._examine(x, y)
+            return (x, y, sample_weight)
+        return self._examine(data, None)
+
+    # Saving.
+
+    def get_config(self) -> dict[str, Any]:
+        prior = self.prior
+        if isinstance(prior, keras.layers.Layer):
+            prior = keras.saving.serialize_keras_object(prior)
+        elif prior is not None:
+            prior = {"distribution": serialize(prior)}
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "prior": prior,
+            "objective": keras.saving.serialize_keras_object(self.objective),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "VAE":
+        config = dict(config)
+        prior = config.pop("prior")
+        if prior is not None and "distribution" in prior:
+            prior = deserialize(prior["distribution"])
+        elif prior is not None:
+            prior = keras.saving.deserialize_keras_object(prior)
+        parts = {
+            name: keras.saving.deserialize_keras_object(config.pop(name))
+            for name in ("encoder", "decoder", "objective")
+        }
+        return cls(prior=prior, **parts, **config)
+
+
+def _check_prior(prior: Any) -> None:
+    if prior is None or isinstance(prior, keras.layers.Layer):
+        return
+    if not isinstance(prior, tfd.Distribution):
+        raise TypeError(
+            "The prior is a tfp.distributions object of the running backend, a "
+            f"layer that returns one, or None. Received: {prior!r}."
+        )
+    if getattr(prior, "trainable_variables", ()):
+        raise ValueError(
+            "Keras does not see the variables inside a distribution: they would "
+            "neither train nor be saved. Make the prior a layer that holds them "
+            f"by add_weight and returns the distribution. Received: {prior}."
+        )
+
+
+def _fits(
+    shape: tuple[int | None, ...], expected: tuple[int | None, ...]
+) -> bool:
+    return len(shape) == len(expected) and all(
+        None in pair or pair[0] == pair[1]
+        for pair in zip(shape[1:], expected[1:], strict=True)
+    )
+
+
+def _as_keras_would(values: Any) -> Tensor:
+    """A tensor of the dtype that Keras' array adapter gives in `fit`."""
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    return ops.convert_to_tensor(
+        values, keras.config.floatx() if "float" in dtype else None
+    )

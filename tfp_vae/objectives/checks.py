@@ -1,0 +1,211 @@
+"""What an objective refuses, and how it says so.
+
+All checks look at types, static shapes and dtypes: they run while a function is
+traced and cost nothing afterwards.
+"""
+
+from typing import Any
+
+import keras
+
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = [
+    "check_distribution",
+    "check_dtype",
+    "check_latent",
+    "check_likelihood",
+    "check_log_prob",
+    "static_shape",
+]
+
+
+def static_shape(shape: Any) -> tuple[int | None, ...] | None:
+    """A shape of any kind as a tuple, or None where even the rank is unknown."""
+    if getattr(shape, "rank", 0) is None:
+        return None
+    return tuple(shape)
+
+
+def check_distribution(
+    value: Any, source: str, example: str
+) -> tfd.Distribution:
+    """Refuses whatever is not a distribution of the running backend.
+
+    Args:
+        value: what was returned.
+        source: who returned it, such as "the encoder".
+        example: a layer that would have been right.
+
+    Returns:
+        `value`.
+
+    Raises:
+        TypeError: if it is no `tfd.Distribution`.
+    """
+    if isinstance(value, tfd.Distribution):
+        return value
+    received = type(value).__name__
+    if hasattr(value, "shape"):
+        received = f"a tensor of shape {tuple(value.shape)}"
+    raise TypeError(
+        f"{source[0].upper()}{source[1:]} returns a tfp.distributions object: "
+        f"end it in a distribution layer, such as tfp_vae.layers.{example}. "
+        f"Received: {received}."
+    )
+
+
+def check_likelihood(
+    likelihood: tfd.Distribution, x: Tensor, samples: int | None
+) -> None:
+    """Refuses a likelihood that does not stand for one example a row.
+
+    Args:
+        likelihood: p(x|z), of batch shape `[B]`, `[S, B]` or `[S * B]`.
+        x: data, `[B, *event]`.
+        samples: S, or None if z has no dimension of samples.
+
+    Raises:
+        ValueError: if its event shape is not an example's shape, or its batch
+            shape not that of the data.
+    """
+    event = static_shape(likelihood.event_shape)
+    batch = static_shape(likelihood.batch_shape)
+    examples, *example = x.shape
+    if event is None or batch is None:
+        return
+    allowed = 1 if samples is None else 2
+    if event != tuple(example):
+        left_over = len(example) - len(event)
+        if left_over > 0 and (*batch[-left_over:], *event) == tuple(example):
+            raise ValueError(_left_over("likelihood", batch, event, left_over))
+        raise ValueError(
+            "The event shape of the likelihood must be the shape of one "
+            "example: log_prob would broadcast, and the sum be wrong without "
+            f"a word. Received: event shape {event} ({likelihood.name}), "
+            f"examples of shape {tuple(example)}. Declare the decoder's last "
+            f"layer with event_shape={tuple(example)}, or reshape the data to "
+            f"{event}."
+        )
+    if len(batch) > allowed:
+        raise ValueError(
+            _left_over("likelihood", batch, event, len(batch) - allowed)
+        )
+    rows = examples
+    if samples is not None and len(batch) == 1 and examples is not None:
+        rows = samples * examples
+    if not batch or (None not in (batch[-1], rows) and batch[-1] != rows):
+        raise ValueError(
+            "The likelihood must have one distribution for each example: batch "
+            "shape [B], or with S samples of z [S, B] or [S * B]. Received: "
+            f"batch shape {batch} for {examples} examples and "
+            f"{samples or 1} sample(s)."
+        )
+
+
+def check_latent(
+    posterior: tfd.Distribution, prior: tfd.Distribution, z: Tensor | None
+) -> int | None:
+    """Refuses a posterior, prior and sample that do not fit together.
+
+    Args:
+        posterior: q(z|x), of batch shape `[B]`.
+        prior: p(z), of batch shape `[]` or `[B]`.
+        z: draws, `[B, *event]` or `[S, B, *event]`, or None.
+
+    Returns:
+        S, if z has a dimension of samples, else None.
+
+    Raises:
+        ValueError: if the event shapes differ, or a batch dimension was left
+            over.
+    """
+    event = static_shape(posterior.event_shape)
+    batch = static_shape(posterior.batch_shape)
+    prior_event = static_shape(prior.event_shape)
+    if event is None or batch is None or prior_event is None:
+        return None
+    if len(batch) > 1:
+        raise ValueError(_left_over("posterior", batch, event, len(batch) - 1))
+    if event != prior_event:
+        raise ValueError(
+            "Posterior and prior must be distributions over the same latent "
+            f"space. Received: a posterior over {event} ({posterior.name}), a "
+            f"prior over {prior_event} ({prior.name})."
+        )
+    if len(static_shape(prior.batch_shape) or ()) > 1:
+        raise ValueError(
+            _left_over(
+                "prior",
+                tuple(prior.batch_shape),
+                prior_event,
+                len(prior.batch_shape) - 1,
+            )
+        )
+    if z is None:
+        return None
+    sample_dims = len(z.shape) - len(batch) - len(event)
+    if sample_dims not in (0, 1) or tuple(z.shape)[
+        len(z.shape) - len(event) :
+    ] != tuple(event):
+        raise ValueError(
+            "z must be draws from the posterior, of shape [B, *event] or "
+            f"[S, B, *event]. Received: z of shape {tuple(z.shape)}, a "
+            f"posterior of batch shape {batch} over {event}."
+        )
+    return tuple(z.shape)[0] if sample_dims else None
+
+
+def check_dtype(x: Tensor, likelihood: tfd.Distribution) -> None:
+    """Refuses data in another floating dtype than the likelihood's.
+
+    Args:
+        x: data.
+        likelihood: p(x|z).
+
+    Raises:
+        ValueError: if both are floating and differ.
+    """
+    data = keras.backend.standardize_dtype(x.dtype)
+    density = keras.backend.standardize_dtype(likelihood.dtype)
+    if data != density and "float" in data and "float" in density:
+        raise ValueError(
+            "Data and likelihood must have the same dtype. Received: data of "
+            f"{data}, a likelihood of {density} ({likelihood.name}). Cast the "
+            f'data: x.astype("{density}").'
+        )
+
+
+def check_log_prob(log_prob: Tensor, likelihood: tfd.Distribution) -> None:
+    """Refuses a log density that is not one number a distribution.
+
+    Args:
+        log_prob: what the likelihood gave.
+        likelihood: p(x|z), for its batch shape.
+
+    Raises:
+        ValueError: if its rank is not that of the batch shape.
+    """
+    batch = static_shape(likelihood.batch_shape)
+    if batch is not None and len(log_prob.shape) != len(batch):
+        raise ValueError(
+            "log_prob of the likelihood must be one number for each example. "
+            f"Received: shape {tuple(log_prob.shape)} from {likelihood.name} "
+            f"of batch shape {batch}. A distribution of your own sums over its "
+            "event dimensions in _log_prob."
+        )
+
+
+def _left_over(
+    role: str,
+    batch: tuple[int | None, ...],
+    event: tuple[int | None, ...],
+    count: int,
+) -> str:
+    return (
+        f"The {role} has {count} batch dimension{'s' * (count > 1)} left over, "
+        "which belong to the event: the log density would be one number for "
+        f"each element, not for each example. Received: batch shape {batch}, "
+        f"event shape {event}. Wrap it: tfd.Independent({role}, "
+        f"reinterpreted_batch_ndims={count})."
+    )

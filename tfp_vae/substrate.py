@@ -1,0 +1,113 @@
+"""The one file that asks which backend Keras runs on.
+
+Keras 3 runs on several backends and TensorFlow Probability has a substrate for
+two of them. This module binds the pair, so that everything above it is written
+once, in `keras.ops` and in the `tfp`, `tfd` and `tfb` found here.
+"""
+
+import importlib
+from typing import Any
+
+import keras
+
+__all__ = [
+    "Tensor",
+    "assert_util",
+    "dtype_util",
+    "jit",
+    "ndtri",
+    "parameter_properties",
+    "ps",
+    "samplers",
+    "strategy_scope",
+    "tensor_util",
+    "tfb",
+    "tfd",
+    "tfp",
+    "tfp_seed",
+]
+
+#: A tensor of the running backend, or anything that converts to one.
+Tensor = Any
+
+_BACKEND = keras.backend.backend()
+
+if _BACKEND == "tensorflow":
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    _INTERNAL = "tensorflow_probability.python.internal"
+    ndtri = tf.math.ndtri
+    jit = tf.function
+    strategy_scope = tf.distribute.Strategy.scope
+
+    def _to_tfp_seed(state: Tensor) -> Tensor:
+        """Folds Keras' 64-bit pair to int32 and in the replica's number.
+
+        Keras mirrors a seed generator over the replicas of a `tf.distribute`
+        strategy, so without the second step all would draw the same noise.
+        """
+        pair = tf.cast(
+            tf.math.floormod(tf.cast(state, tf.int64), tf.int32.max - 1),
+            tf.int32,
+        )
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return pair
+        return tfp.random.split_seed(
+            pair, n=context.num_replicas_in_sync, salt="replica"
+        )[context.replica_id_in_sync_group]
+
+elif _BACKEND == "jax":
+    import contextlib
+
+    import jax
+    from jax.scipy.special import ndtri
+    from tensorflow_probability.substrates import jax as tfp
+
+    _INTERNAL = "tensorflow_probability.substrates.jax.internal"
+    jit = jax.jit
+
+    def strategy_scope(strategy: Any) -> Any:
+        """`tf.distribute` has no meaning here: an empty scope."""
+        return contextlib.nullcontext(strategy)
+
+    def _to_tfp_seed(state: Tensor) -> Tensor:
+        return state
+
+else:
+    raise ImportError(
+        "tfp_vae runs on the TensorFlow and JAX backends of Keras, since "
+        "TensorFlow Probability has no other substrate: set KERAS_BACKEND to "
+        f"'tensorflow' or 'jax' before Keras is imported (it is {_BACKEND!r})."
+    )
+
+tfd = tfp.distributions
+tfb = tfp.bijectors
+
+# What a distribution class of our own needs beside TFP's public interface: the
+# very modules TFP's own distributions are written with.
+assert_util = importlib.import_module(f"{_INTERNAL}.assert_util")
+dtype_util = importlib.import_module(f"{_INTERNAL}.dtype_util")
+parameter_properties = importlib.import_module(
+    f"{_INTERNAL}.parameter_properties"
+)
+ps = importlib.import_module(f"{_INTERNAL}.prefer_static")
+samplers = importlib.import_module(f"{_INTERNAL}.samplers")
+tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
+
+
+def tfp_seed(seed: int | keras.random.SeedGenerator | None) -> Tensor:
+    """A seed for TFP's samplers out of a Keras seed.
+
+    Args:
+        seed: a `keras.random.SeedGenerator` (advanced by one), an integer (the
+            same integer gives the same seed), or None for a fresh one.
+
+    Returns:
+        A stateless seed of shape `[2]`, distinct on each replica of a
+        `tf.distribute` strategy.
+    """
+    if not isinstance(seed, keras.random.SeedGenerator):
+        seed = keras.random.SeedGenerator(seed)
+    return _to_tfp_seed(seed.next())

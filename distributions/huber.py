@@ -32,14 +32,14 @@ _SQRT_HALF_PI = math.sqrt(0.5 * math.pi)
 
 # Where the direct formula for the Mills gap hands over to the continued
 # fraction, and how many of its levels float64 needs from there on.
-_FRACTION_FROM = 3.0
-_FRACTION_LEVELS = 60
+_FRACTION_FROM = 4.0
+_FRACTION_LEVELS = 34
 
 
 # The functions below are those of the standard density, loc 0 and scale 1:
 # f(r) = exp(-H(r)) / Z, H(r) = r**2 / 2 up to |r| = delta and linear beyond.
 # Three quantities carry everything else: log Z, the mass t of both tails
-# |r| > delta together, and the gap 1 / delta - M(delta), with M the Mills ratio
+# |r| > delta together, and the gap 1 - delta M(delta), with M the Mills ratio
 # (1 - Phi) / phi of the standard normal.
 
 
@@ -65,7 +65,10 @@ def _log_normalizer(delta: Tensor) -> Tensor:
     delta = _finite(delta)
     centre = _LOG_SQRT_2PI + ops.log(ops.erf(delta / _SQRT_2))
     tails = _LOG_2 - ops.log(delta) - 0.5 * delta * delta
-    return ops.logaddexp(centre, tails)
+    # Not `ops.logaddexp`, which turns float64 into float32 on JAX.
+    return ops.maximum(centre, tails) + ops.log1p(
+        ops.exp(-ops.abs(centre - tails))
+    )
 
 
 def _log_tail_mass(delta: Tensor) -> Tensor:
@@ -81,10 +84,10 @@ def _mills(x: Tensor) -> Tensor:
 
 
 def _mills_gap(delta: Tensor) -> Tensor:
-    """1 / d - M(d) > 0, without the cancellation that large d would bring.
+    """1 - d M(d), in (0, 1), without the cancellation large d would bring.
 
     Laplace's continued fraction M = 1 / (d + 1 / (d + 2 / (d + 3 / ...))) gives
-    the gap as q / (d (d + q)), all terms positive; small d takes the plain
+    the gap as q / (d + q), all terms positive; small d takes the plain
     difference.
     """
     far = ops.maximum(delta, _FRACTION_FROM)
@@ -94,23 +97,26 @@ def _mills_gap(delta: Tensor) -> Tensor:
     q = 1.0 / fraction
     near = ops.minimum(delta, _FRACTION_FROM)
     return ops.where(
-        delta > _FRACTION_FROM,
-        q / far / (far + q),
-        1.0 / near - _mills(near),
+        delta > _FRACTION_FROM, q / (far + q), 1.0 - near * _mills(near)
     )
 
 
 def _log_lower_tail(x: Tensor, delta: Tensor) -> Tensor:
     """log P(r < -x) = log P(r > x), x >= 0.
 
-    With m = min(x, d): exp(-H(x)) (M(m) + exp(-(d**2 - m**2) / 2) gap(d)) / Z.
-    At m = d the bracket is 1 / d, the exponential tail.
+    With m = min(x, d): exp(-H(x)) (d M(m) + exp(-(d**2 - m**2) / 2) gap(d)) over
+    d Z. At m = d the bracket is 1, the exponential tail.
     """
     finite = _finite(delta)
     m = ops.minimum(x, finite)
     decay = ops.exp(-0.5 * (finite - m) * (finite + m))
-    bracket = _mills(m) + decay * _mills_gap(finite)
-    return -_energy(x, delta) + ops.log(bracket) - _log_normalizer(delta)
+    bracket = finite * _mills(m) + decay * _mills_gap(finite)
+    return (
+        ops.log(bracket)
+        - _energy(x, delta)
+        - ops.log(finite)
+        - _log_normalizer(delta)
+    )
 
 
 def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
@@ -132,7 +138,9 @@ def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
     about_median = (1.0 - 2.0 * q) * ratio
     is_near = about_median < 0.5
     near = _SQRT_2 * ops.erfinv(ops.where(is_near, about_median, 0.0))
-    gap = ops.exp(-0.5 * finite * finite - _LOG_SQRT_2PI) * _mills_gap(finite)
+    # The far part exists for erf(d / sqrt 2) > 1/2 only, d > 0.67.
+    wide = ops.maximum(finite, 0.5)
+    gap = ops.exp(-0.5 * wide * wide - _LOG_SQRT_2PI) * _mills_gap(wide) / wide
     far = -ndtri(ops.where(is_near, 0.25, q * ratio - gap))
     return ops.where(in_tail, tail, ops.where(is_near, near, far))
 

@@ -206,7 +206,9 @@ class IndependentLayer(DistributionLayer):
             if self._channels_last(input_shape)
             else (math.prod(self.event_shape),)
         )
-        check_width(self, input_shape[-1], len(self._learned(self.modes)) * shape[0])
+        check_width(
+            self, input_shape[-1], len(self._learned(self.modes)) * shape[0]
+        )
         return shape
 
     def _batch_dims(self, input_shape: tuple[int | None, ...]) -> int:

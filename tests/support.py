@@ -1,0 +1,51 @@
+"""The few things the tests need that differ between backends."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.substrate import tfd, tfp_seed
+
+BACKEND = keras.backend.backend()
+
+
+def float64() -> Any:
+    """A context in which float64 tensors are float64 on every backend."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.experimental.enable_x64()
+    return contextlib.nullcontext()
+
+
+def gradients(
+    function: Callable[..., Any], *arguments: np.ndarray
+) -> list[np.ndarray]:
+    """The gradients of the sum of a function in each of its arguments."""
+    tensors = [ops.convert_to_tensor(a) for a in arguments]
+    if BACKEND == "jax":
+        import jax
+
+        found = jax.grad(
+            lambda *a: ops.sum(function(*a)), argnums=tuple(range(len(tensors)))
+        )(*tensors)
+    else:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = ops.sum(function(*tensors))
+        found = tape.gradient(value, tensors, unconnected_gradients="zero")
+    return [ops.convert_to_numpy(g) for g in found]
+
+
+def numpy(tensor: Any) -> np.ndarray:
+    return ops.convert_to_numpy(tensor)
+
+
+def sample(distribution: tfd.Distribution, n: Any, seed: int = 0) -> np.ndarray:
+    return numpy(distribution.sample(n, seed=tfp_seed(seed)))

@@ -1,0 +1,326 @@
+"""Huber is a normalised density, right in its tails, limits and gradients."""
+
+import keras
+import mpmath
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+from support import float64, gradients, numpy, sample
+
+from tfp_vae.distributions import Huber
+from tfp_vae.substrate import tfd, tfp_seed
+
+DELTAS = [1e-4, 1e-2, 0.3, 1.0, 1.345, 2.9, 3.1, 10.0, 100.0, 1e4]
+RESIDUALS = np.array(
+    [0.0, 1e-3, 0.4, 0.999, 1.0, 1.5, 3.0, 7.0, 20.0, 300.0, 1e4, 1e6]
+)
+# Relative to the value, or to 1 where it is smaller: a log density of about 0
+# is the difference of numbers of order 1.
+FLOAT32 = 1e-5
+FLOAT64 = 1e-12
+
+
+class Exact:
+    """The standard Huber density in mpmath, to 50 digits."""
+
+    def __init__(self, delta: float) -> None:
+        self.delta = mpmath.mpf(float(delta))
+        d = self.delta
+        self.tails = 2 / d * mpmath.exp(-d * d / 2)
+        self.z = mpmath.sqrt(2 * mpmath.pi) * mpmath.erf(d / mpmath.sqrt(2))
+        self.z += self.tails
+
+    def energy(self, r: mpmath.mpf) -> mpmath.mpf:
+        r, d = abs(r), self.delta
+        return r * r / 2 if r <= d else d * (r - d / 2)
+
+    def log_prob(self, r: float) -> mpmath.mpf:
+        return -self.energy(mpmath.mpf(float(r))) - mpmath.log(self.z)
+
+    def lower(self, r: float) -> mpmath.mpf:
+        """P(R < r), r <= 0."""
+        r, d = mpmath.mpf(float(r)), self.delta
+        if r <= -d:
+            return mpmath.exp(-self.energy(r)) / d / self.z
+        centre = mpmath.ncdf(r) - mpmath.ncdf(-d)
+        return (self.tails / 2 + mpmath.sqrt(2 * mpmath.pi) * centre) / self.z
+
+    def log_cdf(self, r: float) -> mpmath.mpf:
+        if r <= 0:
+            return mpmath.log(self.lower(r))
+        return mpmath.log1p(-self.lower(-r))
+
+    def variance(self) -> mpmath.mpf:
+        d = self.delta
+        inside = mpmath.sqrt(2 * mpmath.pi) * mpmath.erf(d / mpmath.sqrt(2))
+        inside -= 2 * d * mpmath.exp(-d * d / 2)
+        outside = 2 * mpmath.exp(-d * d / 2) * (d + 2 / d + 2 / d**3)
+        return (inside + outside) / self.z
+
+
+@pytest.fixture(autouse=True)
+def _digits():
+    with mpmath.workdps(50):
+        yield
+
+
+def assert_close(actual, exact, tolerance):
+    actual = np.asarray(numpy(actual), np.float64)
+    exact = np.array([float(e) for e in exact])
+    error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
+    worst = int(np.argmax(error))
+    assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])
+
+
+@pytest.mark.parametrize("delta", DELTAS)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", FLOAT32), ("float64", FLOAT64)]
+)
+def test_log_density_and_tails_agree_with_mpmath(delta, dtype, tolerance):
+    exact = Exact(np.dtype(dtype).type(delta))
+    r = np.concatenate([-RESIDUALS[::-1], RESIDUALS]).astype(dtype)
+    with float64():
+        huber = Huber(np.dtype(dtype).type(0), delta=np.dtype(dtype).type(delta))
+        assert_close(
+            huber.log_prob(r), [exact.log_prob(v) for v in r], tolerance
+        )
+        assert_close(huber.log_cdf(r), [exact.log_cdf(v) for v in r], tolerance)
+        assert_close(
+            huber.log_survival_function(r),
+            [exact.log_cdf(-v) for v in r],
+            tolerance,
+        )
+        assert_close(
+            huber.cdf(r), [mpmath.exp(exact.log_cdf(v)) for v in r], tolerance
+        )
+
+
+@pytest.mark.parametrize("delta", DELTAS)
+def test_moments_and_entropy_agree_with_mpmath(delta):
+    exact = Exact(np.float32(delta))
+    huber = Huber(0.5, 1.0, np.float32(delta))
+    variance = float(exact.variance())
+    np.testing.assert_allclose(numpy(huber.variance()), variance, rtol=1e-5)
+    np.testing.assert_allclose(
+        numpy(huber.stddev()), np.sqrt(variance), rtol=1e-5
+    )
+    assert float(huber.mean()) == float(huber.mode()) == 0.5
+    # E[H] by quadrature on the centre, and the exponential tails by hand.
+    d = exact.delta
+    energy = mpmath.quad(
+        lambda r: r * r / 2 * mpmath.exp(-r * r / 2),
+        [-d, -mpmath.mpf(min(d, 5)) / 2, 0, mpmath.mpf(min(d, 5)) / 2, d]
+        if d < 20
+        else mpmath.linspace(-20, 20, 9),
+    )
+    energy += exact.tails * (d * d / 2 + 1)
+    np.testing.assert_allclose(
+        numpy(huber.entropy()),
+        float(mpmath.log(exact.z) + energy / exact.z),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@given(
+    delta=st.floats(1e-3, 1e3),
+    scale=st.floats(1e-3, 1e3),
+    loc=st.floats(-100, 100),
+)
+def test_density_integrates_to_one(delta, scale, loc):
+    """By Gauss-Legendre in float64 on panels cut at the thresholds."""
+    node, weight = np.polynomial.legendre.leggauss(60)
+    reach = min(delta, 40.0)
+    cuts = np.concatenate(
+        [np.linspace(0, reach, 9), reach + np.array([1, 5, 15, 40]) / delta]
+    )
+    if delta > 40:
+        cuts = cuts[:9]
+    centre, half = (cuts[1:] + cuts[:-1]) / 2, (cuts[1:] - cuts[:-1]) / 2
+    r = (centre[:, None] + half[:, None] * node).ravel()
+    with float64():
+        huber = Huber(np.float64(loc), scale, delta)
+        mass = numpy(huber.prob(loc + scale * np.stack([-r, r]))).sum(0)
+    total = (mass.reshape(len(half), -1) * weight).sum(1) @ half * scale
+    assert total == pytest.approx(1.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("delta", [*DELTAS, np.inf])
+def test_quantile_inverts_cdf(delta):
+    p = np.array([1e-30, 1e-10, 1e-4, 0.1, 0.3, 0.49, 0.5, 0.6, 0.9, 0.9999])
+    p = p.astype(np.float32)
+    huber = Huber(np.float32(0.0), 1.0, np.float32(delta))
+    y = numpy(huber.quantile(p)).astype(np.float64)
+    with float64():
+        wide = Huber(np.float64(0.0), 1.0, float(np.float32(delta)))
+        back = numpy(wide.log_cdf(y))
+        slope = numpy(wide.log_prob(y)) - back
+    # One rounding of y moves log cdf by |y| times the hazard.
+    slack = 3e-6 + np.abs(y) * np.exp(slope) * 1e-6
+    assert (np.abs(back - np.log(p.astype(np.float64))) <= slack).all()
+    assert numpy(huber.quantile(np.float32(0.0))) == -np.inf
+    assert numpy(huber.quantile(np.float32(1.0))) == np.inf
+
+
+@pytest.mark.parametrize("delta", [1e-3, 0.3, 1.345, 4.0, np.inf])
+def test_samples_follow_the_cdf(delta):
+    huber = Huber(np.float32(0.3), 2.0, np.float32(delta))
+    draws = sample(huber, 20_000)
+    with float64():
+        wide = Huber(np.float64(0.3), 2.0, float(delta))
+        u = numpy(wide.cdf(draws.astype(np.float64)))
+    # False alarm: 1e-6 a case. A scale that is 5 % off gives p < 1e-8.
+    assert scipy.stats.kstest(u, "uniform").pvalue > 1e-6
+
+
+def test_infinite_delta_is_the_normal_with_all_gradients():
+    y = np.array([-1e15, -30.0, -1.0, 0.0, 2.0, 1e4], np.float32)
+    loc, scale = np.float32(0.5), np.float32(2.0)
+    huber, normal = Huber(loc, scale, np.inf), tfd.Normal(loc, scale)
+    for method in ("log_prob", "log_cdf", "cdf", "survival_function"):
+        np.testing.assert_allclose(
+            numpy(getattr(huber, method)(y)),
+            numpy(getattr(normal, method)(y)),
+            rtol=1e-5,
+        )
+    assert float(huber.entropy()) == pytest.approx(float(normal.entropy()))
+    ours = gradients(lambda y, m, s: Huber(m, s, np.inf).log_prob(y), y, loc, scale)
+    theirs = gradients(lambda y, m, s: tfd.Normal(m, s).log_prob(y), y, loc, scale)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@given(b=st.floats(0.01, 100.0))
+def test_small_delta_is_the_laplace(b):
+    """At delta = 1e-6 the centre holds a share of 1e-12."""
+    y = np.array([-50.0, -1.0, 0.1, 3.0], np.float32) * b
+    huber = Huber(np.float32(0.0), np.float32(1e-6 * b), np.float32(1e-6))
+    np.testing.assert_allclose(
+        numpy(huber.log_prob(y)),
+        scipy.stats.laplace.logpdf(y, scale=b),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("delta", [1e-30, 1e-4, 1.0, 1.345, 1e4, np.inf])
+@pytest.mark.parametrize("y", [0.0, 1.0, -1.345, 1e6, 1e30])
+def test_gradients_are_finite_everywhere(delta, y):
+    if delta == np.inf and y == 1e30:
+        pytest.skip("the normal log density itself is -inf in float32 there")
+    arguments = [np.float32(v) for v in (y, 0.0, 1.0, delta)]
+    for method in ("log_prob", "log_cdf", "log_survival_function", "cdf"):
+        found = gradients(
+            lambda y, *p, method=method: getattr(Huber(*p), method)(y),
+            *arguments,
+        )
+        assert np.isfinite(found).all(), (method, found)
+
+
+@given(
+    y=st.floats(-20, 20),
+    loc=st.floats(-3, 3),
+    scale=st.floats(0.2, 5),
+    delta=st.floats(0.05, 8),
+)
+def test_gradients_equal_finite_differences(y, loc, scale, delta):
+    arguments = [np.float64(v) for v in (y, loc, scale, delta)]
+    h = 1e-5
+    with float64():
+        for method in ("log_prob", "log_cdf", "log_survival_function"):
+
+            def function(y, *p, method=method):
+                return getattr(Huber(*p), method)(y)
+
+            found = gradients(function, *arguments)
+            for i, value in enumerate(found):
+                up, down = list(arguments), list(arguments)
+                up[i], down[i] = up[i] + h, down[i] - h
+                difference = numpy(function(*up)) - numpy(function(*down))
+                # Rounding: 1e-16 |f| / h; curvature: h**2 f''' / 6, and h f''
+                # where the stencil straddles the threshold.
+                assert value == pytest.approx(
+                    difference / (2 * h), rel=1e-4, abs=1e-3
+                )
+
+
+def test_sample_gradients_are_those_of_the_quantile():
+    """dy/dtheta = -(dF/dtheta) / f, whatever the way of drawing."""
+    parameters = [np.float64(v) for v in (0.3, 2.0, 0.8)]
+    with float64():
+
+        def draw(*p):
+            return Huber(*p).sample(500, seed=tfp_seed(3))
+
+        y = draw(*parameters)
+        weight = -1.0 / numpy(Huber(*parameters).prob(y))
+        implicit = gradients(lambda *p: weight * Huber(*p).cdf(y), *parameters)
+        pathwise = gradients(draw, *parameters)
+    np.testing.assert_allclose(
+        pathwise, implicit, rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_dtype_is_kept(dtype):
+    with float64():
+        parameters = [ops.cast(v, dtype) for v in (0.0, 1.0, 1.345)]
+        y = ops.cast([-3.0, 0.0, 0.5, 20.0], dtype)
+        huber = Huber(*parameters)
+        results = {
+            "sample": huber.sample(4, seed=tfp_seed(3)),
+            "quantile": huber.quantile(ops.cast([0.1, 0.9], dtype)),
+            **{
+                name: getattr(huber, name)(y)
+                for name in ("log_prob", "prob", "cdf", "log_cdf")
+            },
+            **{
+                name: getattr(huber, name)()
+                for name in ("mean", "variance", "stddev", "entropy", "mode")
+            },
+        }
+    reference = Huber(0.0, 1.0, 1.345)
+    tolerance = {"float16": 5e-3, "bfloat16": 3e-2}.get(dtype, 1e-5)
+    for name, value in results.items():
+        assert keras.backend.standardize_dtype(value.dtype) == dtype, name
+        assert np.isfinite(numpy(ops.cast(value, "float32"))).all(), name
+    np.testing.assert_allclose(
+        numpy(ops.cast(results["log_prob"], "float32")),
+        numpy(reference.log_prob(np.float32([-3.0, 0.0, 0.5, 20.0]))),
+        rtol=tolerance,
+    )
+
+
+def test_is_a_full_tfp_citizen():
+    huber = Huber([[0.0], [1.0]], [1.0, 2.0, 3.0], 1.345)
+    assert tuple(huber.batch_shape) == (2, 3)
+    assert tuple(huber.event_shape) == ()
+    assert tuple(huber.sample((4, 5), seed=tfp_seed(3)).shape) == (4, 5, 2, 3)
+    assert tuple(huber[:, :2].batch_shape) == (2, 2)
+    assert tuple(huber[0, ..., None].batch_shape) == (3, 1)
+    assert float(huber.copy(delta=7.0).delta) == 7.0
+    for statistic in ("mean", "mode", "variance", "stddev", "entropy"):
+        assert getattr(huber, statistic)().shape == (2, 3), statistic
+    independent = tfd.Independent(huber, 1)
+    y = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(
+        numpy(independent.log_prob(y)), numpy(huber.log_prob(y)).sum(-1), 1e-6
+    )
+    properties = Huber.parameter_properties()
+    assert set(properties) == {"loc", "scale", "delta"}
+
+
+@pytest.mark.parametrize("name", ["scale", "delta"])
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_validate_args(name, value):
+    with pytest.raises(Exception, match=f"`{name}` must be positive"):
+        numpy(Huber(0.0, **{name: value}, validate_args=True).sample(seed=tfp_seed(3)))
+
+
+def test_draws_repeat_with_thetfp_seed(3):
+    huber = Huber(0.0, 1.0, 1.0)
+    np.testing.assert_array_equal(sample(huber, 5), sample(huber, 5))
+    assert (sample(huber, 5, seed=1) != sample(huber, 5, seed=2)).all()

@@ -104,8 +104,9 @@ def _mills_gap(delta: Tensor) -> Tensor:
 def _log_lower_tail(x: Tensor, delta: Tensor) -> Tensor:
     """log P(r < -x) = log P(r > x), x >= 0.
 
-    With m = min(x, d): exp(-H(x)) (d M(m) + exp(-(d**2 - m**2) / 2) gap(d)) over
-    d Z. At m = d the bracket is 1, the exponential tail.
+    With m = min(x, d) it is exp(-H(x)) / (d Z) times the bracket
+    d M(m) + exp(-(d**2 - m**2) / 2) gap(d), which is 1 at m = d: the
+    exponential tail.
     """
     finite = _finite(delta)
     m = ops.minimum(x, finite)
@@ -189,8 +190,8 @@ class Huber(tfd.AutoCompositeTensorDistribution):
     the word of Keras and SciPy; papers call it alpha or k. All logarithms are
     in nats.
 
-    The limits are exact: `delta = inf` is `tfd.Normal(loc, scale)`; `delta -> 0`
-    at a fixed `scale / delta = b` is `tfd.Laplace(loc, b)`.
+    The limits are exact: `delta = inf` is `tfd.Normal(loc, scale)`; `delta ->
+    0` at a fixed `scale / delta = b` is `tfd.Laplace(loc, b)`.
 
     With t the mass of the two tails together, the variance is
     `scale**2 (1 + t (1 + 2 / delta**2))` and the entropy

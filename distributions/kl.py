@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from tfp_vae.substrate import Tensor, tfd, tfp
+from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["factorized_kl_divergence", "kl_divergence"]
 
@@ -125,8 +125,8 @@ def kl_divergence(q: tfd.Distribution, p: tfd.Distribution) -> Tensor:
     """KL(q || p) = E_q[log q(z) - log p(z)] in closed form.
 
     Knows what TFP's registry knows, and every pair of Gaussians among
-    `MultivariateNormalDiag`, `MultivariateNormalTriL` and `Independent(Normal)`,
-    however deep the `Independent`s are nested.
+    `MultivariateNormalDiag`, `MultivariateNormalTriL` and
+    `Independent(Normal)`, however deep the `Independent`s are nested.
 
     Args:
         q: a distribution.

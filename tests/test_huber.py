@@ -83,7 +83,9 @@ def test_log_density_and_tails_agree_with_mpmath(delta, dtype, tolerance):
     exact = Exact(np.dtype(dtype).type(delta))
     r = np.concatenate([-RESIDUALS[::-1], RESIDUALS]).astype(dtype)
     with float64():
-        huber = Huber(np.dtype(dtype).type(0), delta=np.dtype(dtype).type(delta))
+        huber = Huber(
+            np.dtype(dtype).type(0), delta=np.dtype(dtype).type(delta)
+        )
         assert_close(
             huber.log_prob(r), [exact.log_prob(v) for v in r], tolerance
         )
@@ -187,8 +189,12 @@ def test_infinite_delta_is_the_normal_with_all_gradients():
             rtol=1e-5,
         )
     assert float(huber.entropy()) == pytest.approx(float(normal.entropy()))
-    ours = gradients(lambda y, m, s: Huber(m, s, np.inf).log_prob(y), y, loc, scale)
-    theirs = gradients(lambda y, m, s: tfd.Normal(m, s).log_prob(y), y, loc, scale)
+    ours = gradients(
+        lambda y, m, s: Huber(m, s, np.inf).log_prob(y), y, loc, scale
+    )
+    theirs = gradients(
+        lambda y, m, s: tfd.Normal(m, s).log_prob(y), y, loc, scale
+    )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
@@ -259,9 +265,7 @@ def test_sample_gradients_are_those_of_the_quantile():
         weight = -1.0 / numpy(Huber(*parameters).prob(y))
         implicit = gradients(lambda *p: weight * Huber(*p).cdf(y), *parameters)
         pathwise = gradients(draw, *parameters)
-    np.testing.assert_allclose(
-        pathwise, implicit, rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(pathwise, implicit, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -317,10 +321,14 @@ def test_is_a_full_tfp_citizen():
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_validate_args(name, value):
     with pytest.raises(Exception, match=f"`{name}` must be positive"):
-        numpy(Huber(0.0, **{name: value}, validate_args=True).sample(seed=tfp_seed(3)))
+        numpy(
+            Huber(0.0, **{name: value}, validate_args=True).sample(
+                seed=tfp_seed(3)
+            )
+        )
 
 
-def test_draws_repeat_with_thetfp_seed(3):
+def test_draws_repeat_with_the_seed():
     huber = Huber(0.0, 1.0, 1.0)
     np.testing.assert_array_equal(sample(huber, 5), sample(huber, 5))
     assert (sample(huber, 5, seed=1) != sample(huber, 5, seed=2)).all()

@@ -39,7 +39,10 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     ndtri = tf.math.ndtri
     jit = tf.function
-    strategy_scope = tf.distribute.Strategy.scope
+
+    def strategy_scope(model: keras.Model) -> Any:
+        """The scope in which a model makes its variables."""
+        return model.distribute_strategy.scope()
 
     def _to_tfp_seed(state: Tensor) -> Tensor:
         """Folds Keras' 64-bit pair to int32 and in the replica's number.
@@ -68,9 +71,9 @@ elif _BACKEND == "jax":
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"
     jit = jax.jit
 
-    def strategy_scope(strategy: Any) -> Any:
+    def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""
-        return contextlib.nullcontext(strategy)
+        return contextlib.nullcontext(model)
 
     def _to_tfp_seed(state: Tensor) -> Tensor:
         return state

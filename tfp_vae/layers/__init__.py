@@ -6,9 +6,9 @@ from tfp_vae.layers.independent import (
     IndependentBernoulli,
     IndependentHuber,
     IndependentLaplace,
-    IndependentLayer,
     IndependentNormal,
 )
+from tfp_vae.layers.independent_layer import IndependentLayer
 from tfp_vae.layers.multivariate_normal import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,

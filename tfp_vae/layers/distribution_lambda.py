@@ -35,7 +35,6 @@ class DistributionLambda(DistributionLayer):
             saving, if it is not registered.
 
     Example:
-
     ```python
     head = DistributionLambda(
         lambda t: tfd.Independent(tfd.Cauchy(t, 1.0), 1)

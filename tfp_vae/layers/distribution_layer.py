@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from tfp_vae.substrate import Tensor, tfd
 
@@ -71,7 +70,6 @@ class DistributionLayer(keras.layers.Layer):
             or the inputs are of the wrong width.
 
     Example:
-
     ```python
     @keras.saving.register_keras_serializable()
     class Dirichlet(DistributionLayer):

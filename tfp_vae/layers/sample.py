@@ -31,7 +31,6 @@ class Sample(keras.layers.Layer):
         TypeError: if given a tensor.
 
     Example:
-
     ```python
     posterior = MultivariateNormalDiag(2)(keras.layers.Dense(4)(inputs))
     z = Sample()(posterior)

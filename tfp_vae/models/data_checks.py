@@ -13,27 +13,69 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
-__all__ = ["check_finite", "check_support", "extreme_rows", "peek"]
+__all__ = ["examine", "examine_validation"]
 
 # Rows that are tried on the likelihood, beside the two with the extreme values.
 _FIRST_ROWS = 2
 
 
-def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """The data to look at, and the source to train from afterwards.
+def examine(model: keras.Model, x: Any, y: Any, support: bool = True) -> Any:
+    """Builds a model on data and refuses data it cannot be trained on.
+
+    A few rows go through the model eagerly, so that what does not fit is said
+    in terms of values, and before the first step.
 
     Args:
+        model: a `VAE`.
         x: arrays or a pipeline, as `keras.Model.fit` takes them.
         y: targets, when x are arrays.
+        support: whether to try the target on the likelihood.
 
     Returns:
-        `(x_seen, y_seen, x)`: all rows of an array or the first batch of a
-        pipeline, and the source, which is another object only for a generator,
-        of which an item had to be taken.
+        The source to train from: x, but for a generator, of which an item had
+        to be taken.
+
+    Raises:
+        TypeError, ValueError: if the parts of the model, the shapes or the
+            values of the data do not fit.
     """
+    x_seen, y_seen, x = _peek(x, y)
+    if not hasattr(x_seen, "shape"):
+        return x
+    x_values = target = _check_finite("x", x_seen)
+    if y_seen is not None:
+        target = _check_finite("y", y_seen)
+    rows = _telling_rows(target)
+    with strategy_scope(model):
+        _try_rows(model, x_values[rows], target[rows], support)
+    return x
+
+
+def examine_validation(model: keras.Model, data: Any) -> Any:
+    """`examine` for what `fit` takes as `validation_data`.
+
+    Args:
+        model: a `VAE`.
+        data: a tuple of arrays, an array or a pipeline.
+
+    Returns:
+        The data to validate on.
+
+    Raises:
+        TypeError, ValueError: as `examine`.
+    """
+    if not isinstance(data, (list, tuple)):
+        return examine(model, data, None)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    return (examine(model, x, y), y, sample_weight)
+
+
+def _peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """All rows of arrays or the first batch of a pipeline, and the source."""
     if isinstance(x, GeneratorType):
         first = next(x)
         x_seen, y_seen, _ = keras.utils.unpack_x_y_sample_weight(first)
@@ -50,20 +92,9 @@ def _generator(items: Iterator[Any]) -> Iterator[Any]:
     yield from items
 
 
-def check_finite(name: str, values: Any) -> np.ndarray:
-    """Refuses NaN and infinite data.
-
-    Args:
-        name: "x" or "y", for the message.
-        values: an array.
-
-    Returns:
-        The values as a numpy array.
-
-    Raises:
-        ValueError: if there are any, with their number and the first place.
-    """
-    array = np.asarray(keras.ops.convert_to_numpy(values))
+def _check_finite(name: str, values: Any) -> np.ndarray:
+    """The values as a numpy array, if all are finite."""
+    array = np.asarray(ops.convert_to_numpy(values))
     # The extremes carry any NaN or infinity, and cost no array of booleans.
     if array.size and not (
         np.isfinite(array.min()) and np.isfinite(array.max())
@@ -78,66 +109,73 @@ def check_finite(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def extreme_rows(array: np.ndarray) -> np.ndarray:
-    """A few indices: the first rows, and those of the smallest and largest.
-
-    Args:
-        array: `[N, *event]`.
-
-    Returns:
-        `[k]` distinct indices in order, 1 <= k <= 4.
-    """
+def _telling_rows(array: np.ndarray) -> np.ndarray:
+    """A few indices: the first rows, and those of the smallest and largest."""
     size = max(array[0].size, 1)
     first = range(min(len(array), _FIRST_ROWS))
     return np.unique([*first, array.argmin() // size, array.argmax() // size])
 
 
-def check_support(
-    likelihood: tfd.Distribution, target: Tensor, warn: bool
+def _as_keras_would(values: np.ndarray) -> Tensor:
+    """A tensor of the dtype that Keras' array adapter gives in `fit`."""
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    return ops.convert_to_tensor(
+        values, keras.config.floatx() if "float" in dtype else None
+    )
+
+
+def _try_rows(
+    model: keras.Model, x: np.ndarray, target: np.ndarray, support: bool
+) -> None:
+    """Calls model and objective on concrete values, and tries the support."""
+    x, target = _as_keras_would(x), _as_keras_would(target)
+    y_pred = model(x)
+    if not support:
+        return
+    model.compute_terms(target, y_pred)
+    likelihood = y_pred[-1]
+    copies = model.objective.num_samples
+    target = ops.tile(target, (copies, *[1] * (len(target.shape) - 1)))
+    density = keras.backend.standardize_dtype(likelihood.dtype)
+    if "float" in density:
+        target = ops.cast(target, density)
+    model.warned_of_values = _check_support(likelihood, target, model.warned_of_values)
+
+
+def _check_support(
+    likelihood: tfd.Distribution, target: Tensor, warned: bool
 ) -> bool:
     """Refuses data that the likelihood gives no density.
 
     The likelihood is asked twice: by its own `validate_args` assertions, and
     for a finite log density. Values between two outcomes of a discrete
     likelihood, such as grey levels for a Bernoulli, are let through with a
-    warning, since people train so on purpose.
-
-    Args:
-        likelihood: p(x|z) on concrete values.
-        target: data, `[B, *event]`.
-        warn: whether to warn of values between outcomes.
-
-    Returns:
-        Whether there were such values.
-
-    Raises:
-        ValueError: if data are outside the support.
+    warning, since people train so on purpose; returns whether it was given.
     """
     strict = _validated(likelihood)
     fault = _fault(strict, target)
     if fault is None:
-        return False
-    between = all(
-        _fault(strict, whole(target)) is None
-        for whole in (keras.ops.floor, keras.ops.ceil)
-    )
-    values = keras.ops.convert_to_numpy(target)
-    if not between:
+        return warned
+    values = ops.convert_to_numpy(target)
+    received = f"values from {values.min()} to {values.max()}"
+    if any(
+        _fault(strict, whole(target)) is not None
+        for whole in (ops.floor, ops.ceil)
+    ):
         raise ValueError(
             "All data must lie in the support of the likelihood. Received: "
-            f"values from {values.min()} to {values.max()} for "
-            f"{likelihood.name}, which answers: {fault}. Rescale the data, or "
-            "choose a likelihood that is made for them."
+            f"{received} for {likelihood.name}, which answers: {fault}. "
+            "Rescale the data, or choose a likelihood that is made for them."
         )
-    if warn:
+    if not warned:
         warnings.warn(
             f"{likelihood.name} has whole numbers as outcomes, but the data "
-            f"have values between them (from {values.min()} to {values.max()})"
-            ": log_prob is then a cross-entropy and not the logarithm of a "
-            "probability, and the ELBO no bound on anything. Binarise the "
-            "data, (x > 0.5).astype(x.dtype), or take a likelihood for grey "
-            "levels, such as IndependentNormal or IndependentHuber.",
-            stacklevel=4,
+            f"have values between them ({received}): log_prob is then a "
+            "cross-entropy and not the logarithm of a probability, and the "
+            "ELBO no bound on anything. Binarise the data, "
+            "(x > 0.5).astype(x.dtype), or take a likelihood for grey levels, "
+            "such as IndependentNormal or IndependentHuber.",
+            stacklevel=5,
         )
     return True
 
@@ -164,7 +202,7 @@ def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     except Exception as error:
         message = getattr(error, "message", None) or str(error)
         return " ".join(message.split())[:300]
-    log_prob = keras.ops.convert_to_numpy(log_prob)
+    log_prob = ops.convert_to_numpy(log_prob)
     if np.isfinite(log_prob).all():
         return None
     return f"a log density of {log_prob[~np.isfinite(log_prob)].flat[0]}"

@@ -1,6 +1,5 @@
 """The variational autoencoder as a Keras model."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,14 +7,14 @@ from keras import ops
 
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
-from tfp_vae.models import data_checks
+from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
-from tfp_vae.objectives import ELBO, standard_normal
+from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
 from tfp_vae.objectives.checks import (
     check_distribution,
     static_shape,
 )
-from tfp_vae.substrate import Tensor, strategy_scope, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = ["VAE"]
 
@@ -69,7 +68,6 @@ class VAE(keras.Model):
             through.
 
     Example:
-
     ```python
     encoder = keras.Sequential([
         keras.layers.Input((64,)),
@@ -106,8 +104,8 @@ class VAE(keras.Model):
         for role, part in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(part, keras.layers.Layer):
                 raise TypeError(
-                    f"The {role} is a Keras layer or model, so that its weights "
-                    f"train. Received: {part!r}."
+                    f"The {role} is a Keras layer or model, so that its "
+                    f"weights train. Received: {part!r}."
                 )
         _check_prior(prior)
         self.encoder = encoder
@@ -123,7 +121,8 @@ class VAE(keras.Model):
             self._evaluation_seed
         )
         self._latent_prior: tfd.Distribution | None = None
-        self._warned_between = False
+        # Whether it was said that the data are no outcomes of the likelihood.
+        self.warned_of_values = False
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         input_shape = getattr(encoder, "input_shape", None)
@@ -282,20 +281,12 @@ class VAE(keras.Model):
         Returns:
             A scalar in nats per example.
         """
-        posterior, z, likelihood = y_pred
         added = 0.0
         if self.losses:
             added = super().compute_loss(
                 x=x, y=y, y_pred=y_pred, training=training
             )
-        terms = self.objective(
-            x if y is None else y,
-            posterior=posterior,
-            likelihood=likelihood,
-            prior=self._prior(posterior),
-            z=z,
-            training=training,
-        )
+        terms = self.compute_terms(x if y is None else y, y_pred, training)
         self._log_likelihood_tracker.update_state(
             terms.log_likelihood, sample_weight
         )
@@ -305,6 +296,29 @@ class VAE(keras.Model):
         )
         return added + reduction(
             terms.objective, -terms.objective, sample_weight
+        )
+
+    def compute_terms(
+        self, x: Tensor, y_pred: Any, training: bool = False
+    ) -> ObjectiveTerms:
+        """The terms of the objective for each example.
+
+        Args:
+            x: the target, `[B, *event]`.
+            y_pred: what `call` returned.
+            training: whether in training.
+
+        Returns:
+            `log_likelihood`, `kl` and `objective`, each `[B]`, nats.
+        """
+        posterior, z, likelihood = y_pred
+        return self.objective(
+            x,
+            posterior=posterior,
+            likelihood=likelihood,
+            prior=self._prior(posterior),
+            z=z,
+            training=training,
         )
 
     def predict_step(self, *args: Any) -> Any:
@@ -393,9 +407,9 @@ class VAE(keras.Model):
             NonFiniteLossError: if the loss becomes NaN or infinite; the
                 weights are then those of the last good epoch.
         """
-        x = self._examine(x, y)
+        x = examine(self, x, y)
         if validation_data is not None:
-            validation_data = self._examine_validation(validation_data)
+            validation_data = examine_validation(self, validation_data)
         guard = NonFiniteGuard()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(guard)
@@ -445,7 +459,7 @@ class VAE(keras.Model):
         seed = kwargs.pop("seed", None)
         # `fit` has looked at its validation data already.
         if not kwargs.get("_use_cached_eval_dataset", False):
-            x = self._examine(x, y)
+            x = examine(self, x, y)
         self._evaluation_seed_generator.state.assign(
             [self._evaluation_seed if seed is None else seed, 0]
         )
@@ -470,7 +484,7 @@ class VAE(keras.Model):
             NotImplementedError: if a distribution has no mean or no standard
                 deviation.
         """
-        x = self._examine(x, None, support=False)
+        x = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -510,55 +524,6 @@ class VAE(keras.Model):
     def _example_posterior(self) -> tfd.Distribution:
         shape = self.get_build_config()["input_shape"]
         return self.encode(ops.zeros((1, *shape[1:]), self.compute_dtype))
-
-    # A look at the data, before a compiled step hides them.
-
-    def _examine(self, x: Any, y: Any, support: bool = True) -> Any:
-        """Builds the model and checks data on it; gives back the source."""
-        x_seen, y_seen, x = data_checks.peek(x, y)
-        if not hasattr(x_seen, "shape"):
-            return x
-        x_values = data_checks.check_finite("x", x_seen)
-        target = x_values
-        if y_seen is not None:
-            target = data_checks.check_finite("y", y_seen)
-        rows = data_checks.extreme_rows(target)
-        scope = getattr(self, "_distribute_strategy", None)
-        if scope is None:
-            self._try_rows(x_values[rows], target[rows], support)
-        else:
-            with strategy_scope(scope):
-                self._try_rows(x_values[rows], target[rows], support)
-        return x
-
-    def _try_rows(self, x: Any, target: Any, support: bool) -> None:
-        posterior, z, likelihood = self(_as_keras_would(x))
-        if not support:
-            return
-        target = _as_keras_would(target)
-        self.objective(
-            target,
-            posterior=posterior,
-            likelihood=likelihood,
-            prior=self._prior(posterior),
-            z=z,
-        )
-        samples = self.objective.num_samples
-        target = ops.tile(target, (samples, *[1] * (len(target.shape) - 1)))
-        density = keras.backend.standardize_dtype(likelihood.dtype)
-        if "float" in density:
-            target = ops.cast(target, density)
-        between = data_checks.check_support(
-            likelihood, target, warn=not self._warned_between
-        )
-        self._warned_between = self._warned_between or between
-
-    def _examine_validation(self, data: Any) -> Any:
-        if isinstance(data, (list, tuple)):
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            x = self._examine(x, y)
-            return (x, y, sample_weight)
-        return self._examine(data, None)
 
     # Saving.
 
@@ -602,9 +567,10 @@ def _check_prior(prior: Any) -> None:
         )
     if getattr(prior, "trainable_variables", ()):
         raise ValueError(
-            "Keras does not see the variables inside a distribution: they would "
-            "neither train nor be saved. Make the prior a layer that holds them "
-            f"by add_weight and returns the distribution. Received: {prior}."
+            "Keras does not see the variables inside a distribution: they "
+            "would neither train nor be saved. Make the prior a layer that "
+            "holds them by add_weight and returns the distribution. Received: "
+            f"{prior}."
         )
 
 
@@ -614,12 +580,4 @@ def _fits(
     return len(shape) == len(expected) and all(
         None in pair or pair[0] == pair[1]
         for pair in zip(shape[1:], expected[1:], strict=True)
-    )
-
-
-def _as_keras_would(values: Any) -> Tensor:
-    """A tensor of the dtype that Keras' array adapter gives in `fit`."""
-    dtype = keras.backend.standardize_dtype(values.dtype)
-    return ops.convert_to_tensor(
-        values, keras.config.floatx() if "float" in dtype else None
     )

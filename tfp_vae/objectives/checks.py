@@ -21,7 +21,7 @@ __all__ = [
 
 
 def static_shape(shape: Any) -> tuple[int | None, ...] | None:
-    """A shape of any kind as a tuple, or None where even the rank is unknown."""
+    """A shape of any kind as a tuple, or None where its rank is unknown."""
     if getattr(shape, "rank", 0) is None:
         return None
     return tuple(shape)
@@ -153,7 +153,7 @@ def check_latent(
             f"[S, B, *event]. Received: z of shape {tuple(z.shape)}, a "
             f"posterior of batch shape {batch} over {event}."
         )
-    return tuple(z.shape)[0] if sample_dims else None
+    return z.shape[0] if sample_dims else None
 
 
 def check_dtype(x: Tensor, likelihood: tfd.Distribution) -> None:

@@ -92,7 +92,6 @@ class ELBO(keras.layers.Layer):
         NotImplementedError: with `kl="exact"`, if no closed form is known.
 
     Example:
-
     ```python
     elbo = ELBO()
     terms = elbo(x, posterior=q, likelihood=p, z=z)

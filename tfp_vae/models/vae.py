@@ -21,6 +21,9 @@ __all__ = ["VAE"]
 # Samples behind the `kl` of `predict`, where no closed form is known.
 _PREDICT_KL_SAMPLES = 16
 
+# The name under which the state of the training noise is saved.
+_NOISE = "seed_generator_state"
+
 
 class MeanOverBatch(keras.losses.Loss):
     """Keras' own reduction: sample weights, masks and replicas included."""
@@ -541,6 +544,20 @@ class VAE(keras.Model):
             "objective": keras.saving.serialize_keras_object(self.objective),
             "seed": self.seed,
         }
+
+    def save_own_variables(self, store: Any) -> None:
+        """Also saves where the noise is, which Keras leaves out.
+
+        Without it a run that is resumed would see the noise of its first epochs
+        again.
+        """
+        super().save_own_variables(store)
+        store[_NOISE] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        own = {name: store[name] for name in store.keys() if name != _NOISE}  # noqa: SIM118
+        super().load_own_variables(own)
+        self.seed_generator.state.assign(store[_NOISE][...])
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VAE":

@@ -45,6 +45,12 @@ def standard_normal(posterior: tfd.Distribution) -> tfd.Distribution:
     )
 
 
+def _mean(values: Tensor) -> Tensor:
+    """Over the first axis; `ops.mean` takes float64 as float32 on JAX."""
+    total = ops.sum(values, axis=0)
+    return total / ops.cast(ops.shape(values)[0], total.dtype)
+
+
 @keras.saving.register_keras_serializable("tfp_vae")
 class ELBO(keras.layers.Layer):
     """The evidence lower bound, and its beta and free-bits variants.
@@ -197,7 +203,7 @@ class ELBO(keras.layers.Layer):
             x = ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
         log_likelihood = likelihood.log_prob(x)
         checks.check_log_prob(log_likelihood, likelihood)
-        return ops.mean(ops.reshape(log_likelihood, (samples, -1)), axis=0)
+        return _mean(ops.reshape(log_likelihood, (samples, -1)))
 
     def _kl(
         self,
@@ -222,7 +228,7 @@ class ELBO(keras.layers.Layer):
                 "pass them as z=posterior.sample()."
             )
         kl = posterior.log_prob(z) - prior.log_prob(z)
-        return kl if samples is None else ops.mean(kl, axis=0)
+        return kl if samples is None else _mean(kl)
 
     def _free_bits(
         self, posterior: tfd.Distribution, prior: tfd.Distribution, kl: Tensor
@@ -233,8 +239,7 @@ class ELBO(keras.layers.Layer):
             coordinates = factorized_kl_divergence(posterior, prior)
         except NotImplementedError:
             coordinates = kl[:, None]
-        mean = ops.mean(coordinates, axis=0)
-        return ops.sum(ops.maximum(mean, self.free_bits))
+        return ops.sum(ops.maximum(_mean(coordinates), self.free_bits))
 
     def _beta(self, training: bool | None, like: Tensor) -> Tensor | float:
         if not callable(self.beta):

@@ -155,7 +155,9 @@ def test_bound_on_a_linear_gaussian_model(kl, samples):
     with float64():
         gaps = []
         for worse in (1.0, 1.7):
-            q = tfd.MultivariateNormalTriL(loc, worse * np.tile(tril, (7, 1, 1)))
+            q = tfd.MultivariateNormalTriL(
+                loc, worse * np.tile(tril, (7, 1, 1))
+            )
             shape = () if samples is None else (samples,)
             z = q.sample(shape, seed=tfp_seed(0))
             p = tfd.Independent(
@@ -296,7 +298,11 @@ def normal(*shape, event=None):
             r"a posterior over \(2,\).*a prior over \(3,\)",
         ),
         ({"prior": normal(4, 4, 2, event=1)}, ValueError, "prior has 1 batch"),
-        ({"z": np.zeros((4, 3), "float32")}, ValueError, r"z of shape \(4, 3\)"),
+        (
+            {"z": np.zeros((4, 3), "float32")},
+            ValueError,
+            r"z of shape \(4, 3\)",
+        ),
         (
             {"likelihood": np.zeros((4, 28, 28, 1), "float32")},
             TypeError,
@@ -420,8 +426,8 @@ def test_in_a_model_of_the_users_own(jit_compile):
             import jax
 
             def objective(trainable):
-                out, _ = other.stateless_call(trainable, [], x)  # noqa: B023
-                return other.compute_loss(x, None, out)  # noqa: B023
+                out, _ = other.stateless_call(trainable, [], x)
+                return other.compute_loss(x, None, out)
 
             weights = [v.value for v in other.trainable_variables]
             loss, grads = jax.value_and_grad(objective)(weights)

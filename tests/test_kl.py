@@ -95,7 +95,9 @@ def test_events_of_any_rank_and_the_factorised_form():
     np.testing.assert_allclose(each.sum(-1), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("q", "p"), list(itertools.product(DIAGONAL, repeat=2)))
+@pytest.mark.parametrize(
+    ("q", "p"), list(itertools.product(DIAGONAL, repeat=2))
+)
 def test_zero_on_itself_with_zero_gradient(q, p):
     m, s = np.float32([0.3, -2.0]), np.float32([1e-3, 30.0])
 
@@ -124,8 +126,12 @@ def test_other_families_go_to_tfp():
 
 
 def test_event_shapes_must_agree():
-    q = tfd.MultivariateNormalDiag(np.zeros(2, "float32"), np.ones(2, "float32"))
-    p = tfd.MultivariateNormalDiag(np.zeros(3, "float32"), np.ones(3, "float32"))
+    q = tfd.MultivariateNormalDiag(
+        np.zeros(2, "float32"), np.ones(2, "float32")
+    )
+    p = tfd.MultivariateNormalDiag(
+        np.zeros(3, "float32"), np.ones(3, "float32")
+    )
     for function in (kl_divergence, factorized_kl_divergence):
         with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
             function(q, p)

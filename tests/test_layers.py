@@ -45,7 +45,9 @@ def flat_log_prob(name, params, x):
         return scipy.stats.laplace.logpdf(x, loc, scale).sum(1)
     r = np.abs(x - loc) / scale
     energy = np.where(r <= 1, r**2 / 2, r - 0.5)
-    z = np.sqrt(2 * np.pi) * (2 * scipy.stats.norm.cdf(1) - 1) + 2 * np.exp(-0.5)
+    z = np.sqrt(2 * np.pi) * (2 * scipy.stats.norm.cdf(1) - 1) + 2 * np.exp(
+        -0.5
+    )
     return (-energy - np.log(scale * z)).sum(1)
 
 
@@ -238,7 +240,10 @@ def test_functional_model_samples_in_the_middle(tmp_path):
     )
     likelihood = layers.IndependentNormal((4, 4, 1))(image)
     model = keras.Model(inputs, [posterior, likelihood])
-    assert [tuple(o.shape) for o in model.outputs] == [(None, 2), (None, 4, 4, 1)]
+    assert [tuple(o.shape) for o in model.outputs] == [
+        (None, 2),
+        (None, 4, 4, 1),
+    ]
     q, p = model(np.ones((3, 5), "float32"))
     assert tuple(q.event_shape) == (2,)
     assert tuple(p.event_shape) == (4, 4, 1)

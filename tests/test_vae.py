@@ -25,12 +25,16 @@ RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(64, L)) @ RNG.normal(size=(L, D))).astype("float32")
 
 
-def networks(head=layers.IndependentNormal, data=D, latent=L, built=True, **modes):
+def networks(
+    head=layers.IndependentNormal, data=D, latent=L, built=True, **modes
+):
     parts = (
         [keras.Input((data,))],
         [
             keras.layers.Dense(8, "tanh"),
-            keras.layers.Dense(layers.MultivariateNormalDiag.params_size(latent)),
+            keras.layers.Dense(
+                layers.MultivariateNormalDiag.params_size(latent)
+            ),
             layers.MultivariateNormalDiag(latent),
         ],
         [keras.Input((latent,))],
@@ -48,7 +52,9 @@ def networks(head=layers.IndependentNormal, data=D, latent=L, built=True, **mode
 def compiled(*args, optimizer=None, seed=1, jit_compile="auto", **kwargs):
     keras.utils.set_random_seed(7)
     model = VAE(*networks(), *args, seed=seed, **kwargs)
-    model.compile(optimizer or keras.optimizers.Adam(0.01), jit_compile=jit_compile)
+    model.compile(
+        optimizer or keras.optimizers.Adam(0.01), jit_compile=jit_compile
+    )
     return model
 
 
@@ -72,7 +78,9 @@ def test_training_lowers_the_loss_and_logs_its_terms(jit_compile):
     for prefix in ("", "val_"):
         np.testing.assert_allclose(
             history[f"{prefix}loss"],
-            np.subtract(history[f"{prefix}kl"], history[f"{prefix}log_likelihood"]),
+            np.subtract(
+                history[f"{prefix}kl"], history[f"{prefix}log_likelihood"]
+            ),
             rtol=1e-5,
         )
 
@@ -85,11 +93,12 @@ def test_evaluate_is_the_elbo_by_hand():
     model._evaluation_seed_generator.state.assign([1, 0])
     posterior, z, _ = model(X)
     loc, scale = (
-        numpy(t).astype("float64") for t in (posterior.mean(), posterior.stddev())
+        numpy(t).astype("float64")
+        for t in (posterior.mean(), posterior.stddev())
     )
-    params = numpy(
-        keras.Sequential(model.decoder.layers[:-1])(z)
-    ).astype("float64")
+    params = numpy(keras.Sequential(model.decoder.layers[:-1])(z)).astype(
+        "float64"
+    )
     mean, raw = np.split(params, 2, axis=1)
     expected = scipy.stats.norm.logpdf(X, mean, np.logaddexp(0, raw) + 1e-6)
     expected = expected.sum(1).mean()
@@ -118,7 +127,9 @@ class Batches(keras.utils.PyDataset):
         return (self.x[16 * i : 16 * (i + 1)],)
 
 
-@pytest.mark.parametrize("source", ["array", "tf.data", "bare", "PyDataset", "generator"])
+@pytest.mark.parametrize(
+    "source", ["array", "tf.data", "bare", "PyDataset", "generator"]
+)
 @pytest.mark.parametrize("built", [True, False])
 def test_every_source_of_data_trains_alike(source, built):
     keras.utils.set_random_seed(7)
@@ -134,7 +145,10 @@ def test_every_source_of_data_trains_alike(source, built):
             "generator": lambda: ((X[i : i + 16],) for i in range(0, 64, 16)),
         }[source]
         history = model.fit(
-            pipeline(), epochs=1, verbose=0, shuffle=False,
+            pipeline(),
+            epochs=1,
+            verbose=0,
+            shuffle=False,
             validation_data=pipeline() if source != "generator" else X,
             **({"validation_batch_size": 16} if source == "generator" else {}),
         ).history
@@ -150,7 +164,9 @@ def test_targets_and_weights():
     y = X + 1
     weight = np.float32(np.arange(64) % 2 * 2)
     model = compiled(optimizer=keras.optimizers.SGD(0.0))
-    weighted = model.evaluate(X, y, sample_weight=weight, verbose=0, batch_size=64)
+    weighted = model.evaluate(
+        X, y, sample_weight=weight, verbose=0, batch_size=64
+    )
     each = model.predict(X, verbose=0)
     model._evaluation_seed_generator.state.assign([1, 0])
     terms = model.compute_terms(ops.convert_to_tensor(y), model(X))
@@ -205,7 +221,9 @@ def test_what_users_call():
         "z_stddev": posterior.stddev(),
         "log_likelihood": at_mean.log_prob(X),
         "kl": tfd.kl_divergence(
-            tfd.Independent(tfd.Normal(posterior.mean(), posterior.stddev()), 1),
+            tfd.Independent(
+                tfd.Normal(posterior.mean(), posterior.stddev()), 1
+            ),
             tfd.Independent(tfd.Normal(np.zeros(L, "f"), 1.0), 1),
         ),
     }.items():
@@ -238,7 +256,9 @@ class LearnedPrior(keras.layers.Layer):
         self.loc = self.add_weight(shape=(L,), initializer="zeros", name="loc")
 
     def call(self, inputs):
-        return tfd.Independent(tfd.Normal(ops.convert_to_tensor(self.loc), 1.0), 1)
+        return tfd.Independent(
+            tfd.Normal(ops.convert_to_tensor(self.loc), 1.0), 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -347,7 +367,9 @@ def test_resumes_after_a_kill(tmp_path):
         print(history.epoch, history.history["loss"])
         """)
     )
-    killed = subprocess.run([sys.executable, script, "kill"], capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, script, "kill"], capture_output=True
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=True
@@ -369,7 +391,9 @@ def test_the_parts_are_checked():
     with pytest.raises(TypeError, match="prior is a tfp.distributions object"):
         VAE(encoder, decoder, prior=3)
     dense = keras.Sequential([keras.Input((D,)), keras.layers.Dense(L)])
-    with pytest.raises(TypeError, match=r"encoder returns a tfp.*shape \(1, 2\)"):
+    with pytest.raises(
+        TypeError, match=r"encoder returns a tfp.*shape \(1, 2\)"
+    ):
         VAE(dense, decoder)
     dense = keras.Sequential([keras.Input((L,)), keras.layers.Dense(D)])
     with pytest.raises(TypeError, match="decoder returns a tfp"):
@@ -414,7 +438,9 @@ def test_shapes_that_do_not_fit():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("source", [lambda x: x, as_tf_data], ids=["array", "tf.data"])
+@pytest.mark.parametrize(
+    "source", [lambda x: x, as_tf_data], ids=["array", "tf.data"]
+)
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
 def test_values_that_are_not_numbers(bad, source, method):
     x = X.copy()
@@ -431,7 +457,8 @@ def test_values_that_are_not_numbers(bad, source, method):
 
 def bernoulli(samples=1):
     model = VAE(
-        *networks(layers.IndependentBernoulli), objective=ELBO(num_samples=samples)
+        *networks(layers.IndependentBernoulli),
+        objective=ELBO(num_samples=samples),
     )
     model.compile("adam")
     return model
@@ -467,11 +494,15 @@ def test_a_posterior_without_gradient_is_refused():
             keras.Input((D,)),
             keras.layers.Dense(L),
             layers.DistributionLambda(
-                lambda t: tfd.Independent(tfd.Bernoulli(logits=t, dtype="float32"), 1)
+                lambda t: tfd.Independent(
+                    tfd.Bernoulli(logits=t, dtype="float32"), 1
+                )
             ),
         ]
     )
-    prior = tfd.Independent(tfd.Bernoulli(logits=np.zeros(L, "f"), dtype="float32"), 1)
+    prior = tfd.Independent(
+        tfd.Bernoulli(logits=np.zeros(L, "f"), dtype="float32"), 1
+    )
     model = VAE(encoder, networks()[1], prior=prior)
     model.compile("adam")
     model.evaluate(X, verbose=0)
@@ -534,9 +565,7 @@ def test_a_loss_that_is_no_number_stops_training(part, term, tmp_path):
     assert "learning rate" in str(info.value)
     for found, expected in zip(model.get_weights(), good[-1], strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert all(
-        np.isfinite(numpy(v)).all() for v in model.optimizer.variables
-    )
+    assert all(np.isfinite(numpy(v)).all() for v in model.optimizer.variables)
     # Training can go on, and no callback has saved what was broken.
     fit(model, X)
     keras.saving.load_model(checkpoint).evaluate(X, verbose=0)

@@ -57,9 +57,7 @@ if _BACKEND == "tensorflow":
         context = tf.distribute.get_replica_context()
         if context is None or context.num_replicas_in_sync == 1:
             return pair
-        return tfp.random.split_seed(
-            pair, n=context.num_replicas_in_sync, salt="replica"
-        )[context.replica_id_in_sync_group]
+        return samplers.fold_in(pair, context.replica_id_in_sync_group)
 
 elif _BACKEND == "jax":
     import contextlib

@@ -139,7 +139,9 @@ def _try_rows(
     density = keras.backend.standardize_dtype(likelihood.dtype)
     if "float" in density:
         target = ops.cast(target, density)
-    model.warned_of_values = _check_support(likelihood, target, model.warned_of_values)
+    model.warned_of_values = _check_support(
+        likelihood, target, model.warned_of_values
+    )
 
 
 def _check_support(

@@ -361,7 +361,8 @@ def test_resumes_after_a_kill(tmp_path):
 
         history = compiled().fit(
             X, epochs=6, batch_size=16, shuffle=False, verbose=0, callbacks=[
-                Kill(), keras.callbacks.BackupAndRestore({str(tmp_path / "b")!r})
+                Kill(),
+                keras.callbacks.BackupAndRestore({str(tmp_path / "b")!r}),
             ]
         )
         print(history.epoch, history.history["loss"])
@@ -480,7 +481,8 @@ def test_data_outside_the_support(samples):
 def test_grey_levels_warn_once():
     model = bernoulli()
     grey = np.float32(RNG.random((64, D)))
-    with pytest.warns(UserWarning, match="Binarise the data") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         model.fit(grey, verbose=0, validation_data=(grey,))
         model.evaluate(grey, verbose=0)
     caught = [w for w in caught if "Binarise" in str(w.message)]

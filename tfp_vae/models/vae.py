@@ -146,7 +146,7 @@ class VAE(keras.Model):
         self.built = True  # `call` must not come back here
         zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
         posterior, _, _ = self.call(zeros)
-        self._prior(posterior)
+        self.prior_distribution(posterior)
 
     def call(
         self, x: Tensor, training: bool | None = None
@@ -209,7 +209,17 @@ class VAE(keras.Model):
             self.decoder(z), "the decoder", "IndependentNormal"
         )
 
-    def _prior(self, posterior: tfd.Distribution) -> tfd.Distribution:
+    def prior_distribution(
+        self, posterior: tfd.Distribution
+    ) -> tfd.Distribution:
+        """The prior p(z).
+
+        Args:
+            posterior: q(z|x), whose event shape and dtype the default takes.
+
+        Returns:
+            A distribution over the latent event.
+        """
         if isinstance(self.prior, keras.layers.Layer):
             return check_distribution(
                 self.prior(None), "the prior", "DistributionLambda"
@@ -319,7 +329,7 @@ class VAE(keras.Model):
             x,
             posterior=posterior,
             likelihood=likelihood,
-            prior=self._prior(posterior),
+            prior=self.prior_distribution(posterior),
             z=z,
             training=training,
         )
@@ -350,7 +360,7 @@ class VAE(keras.Model):
         posterior = self.encode(x)
         z_mean = posterior.mean()
         likelihood = self.decode(z_mean)
-        prior = self._prior(posterior)
+        prior = self.prior_distribution(posterior)
         try:
             kl = kl_divergence(posterior, prior)
         except NotImplementedError:
@@ -520,7 +530,7 @@ class VAE(keras.Model):
                 "Call it on a batch, or fit it, before sample()."
             )
         generator = keras.random.SeedGenerator(seed)
-        prior = self._prior(self._example_posterior())
+        prior = self.prior_distribution(self._example_posterior())
         z = prior.sample(n, seed=tfp_seed(generator))
         return self.decode(z).sample(seed=tfp_seed(generator))
 

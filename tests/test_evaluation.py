@@ -1,0 +1,70 @@
+"""The estimated evidence, against a model whose evidence is known."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+from support import numpy
+
+from tfp_vae import VAE, layers
+from tfp_vae.evaluation import marginal_log_likelihood
+
+D, L = 4, 2
+
+
+def linear_gaussian():
+    """x = W z + b + noise of scale 0.6, an encoder that is only roughly right."""
+    keras.utils.set_random_seed(5)
+    encoder = keras.Sequential(
+        [
+            keras.Input((D,)),
+            keras.layers.Dense(2 * L),
+            layers.MultivariateNormalDiag(L),
+        ]
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((L,)),
+            keras.layers.Dense(D),
+            layers.IndependentNormal(D, scale=0.6),
+        ]
+    )
+    vae = VAE(encoder, decoder)
+    x = numpy(vae.sample(90, seed=1))
+    vae.compile(keras.optimizers.Adam(0.02))
+    decoder.trainable = False
+    vae.compile(keras.optimizers.Adam(0.02))
+    vae.fit(x, epochs=40, verbose=0)
+    w = numpy(decoder.layers[0].kernel).astype("float64")
+    exact = scipy.stats.multivariate_normal.logpdf(
+        x, numpy(decoder.layers[0].bias), w.T @ w + 0.36 * np.eye(D)
+    )
+    return vae, x, exact
+
+
+@pytest.fixture(scope="module")
+def model():
+    return linear_gaussian()
+
+
+@pytest.mark.parametrize("samples", [64, 300])
+def test_estimates_cover_the_truth(model, samples):
+    vae, x, exact = model
+    found = marginal_log_likelihood(vae, x, samples, batch_size=40)
+    z = (found.log_likelihood - exact) / found.standard_error
+    # 90 independent scores of about unit variance: five standard errors.
+    assert abs(z.mean()) < 5 / np.sqrt(90) + 0.2  # the estimate's bias
+    assert 0.5 < z.std() < 1.6
+    assert (found.effective_sample_size <= samples * (1 + 1e-6)).all()
+    single = [vae.evaluate(x, verbose=0, seed=s)[0] for s in range(20)]
+    assert -np.mean(single) < found.log_likelihood.mean() < exact.mean() + 0.1
+
+
+def test_batches_and_chunks_do_not_matter(model, monkeypatch):
+    vae, x, exact = model
+    monkeypatch.setattr("tfp_vae.evaluation._ROWS", 200)
+    found = marginal_log_likelihood(vae, x, 2000, batch_size=50)
+    assert found.log_likelihood.shape == (90,)
+    np.testing.assert_allclose(found.log_likelihood, exact, atol=0.3)
+    again = marginal_log_likelihood(vae, x, 2000, batch_size=50)
+    np.testing.assert_array_equal(found.log_likelihood, again.log_likelihood)

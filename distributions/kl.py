@@ -36,8 +36,9 @@ class _Gaussian(NamedTuple):
     def matrix(self) -> Tensor:
         if self.triangular is not None:
             return self.triangular
-        return self.diagonal[..., None] * ops.eye(
-            self.diagonal.shape[-1], dtype=self.diagonal.dtype
+        diagonal: Tensor = self.diagonal
+        return diagonal[..., None] * ops.eye(
+            diagonal.shape[-1], dtype=diagonal.dtype
         )
 
     def log_determinant(self) -> Tensor:
@@ -89,10 +90,11 @@ def _triangular(q: _Gaussian, p: _Gaussian) -> Tensor:
         distance = difference / p.diagonal[..., None]
     else:
         # One solve for both; the batch shapes must agree for it.
-        batch = ops.shape(difference[..., 0] + p.triangular[..., 0])[:-1]
+        triangular: Tensor = p.triangular
+        batch = ops.shape(difference[..., 0] + triangular[..., 0])[:-1]
         size = q_matrix.shape[-1]
         solution = ops.solve_triangular(
-            ops.broadcast_to(p.triangular, (*batch, size, size)),
+            ops.broadcast_to(triangular, (*batch, size, size)),
             ops.concatenate(
                 [
                     ops.broadcast_to(q_matrix, (*batch, size, size)),

@@ -13,7 +13,7 @@ D, L = 4, 2
 
 
 def linear_gaussian():
-    """x = W z + b + noise of scale 0.6, an encoder that is only roughly right."""
+    """x = W z + b + noise of scale 0.6, the encoder only roughly right."""
     keras.utils.set_random_seed(5)
     encoder = keras.Sequential(
         [

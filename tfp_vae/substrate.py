@@ -63,10 +63,11 @@ elif _BACKEND == "jax":
     import contextlib
 
     import jax
-    from jax.scipy.special import ndtri
+    import jax.scipy.special
     from tensorflow_probability.substrates import jax as tfp
 
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"
+    ndtri = jax.scipy.special.ndtri
     jit = jax.jit
 
     def strategy_scope(model: keras.Model) -> Any:
@@ -109,6 +110,7 @@ def tfp_seed(seed: int | keras.random.SeedGenerator | None) -> Tensor:
         A stateless seed of shape `[2]`, distinct on each replica of a
         `tf.distribute` strategy.
     """
+    generator: Any = seed
     if not isinstance(seed, keras.random.SeedGenerator):
-        seed = keras.random.SeedGenerator(seed)
-    return _to_tfp_seed(seed.next())
+        generator = keras.random.SeedGenerator(seed)
+    return _to_tfp_seed(generator.next())

@@ -111,12 +111,13 @@ class IndependentLayer(DistributionLayer):
             f"of {', '.join(map(repr, words))}. Received: {name}={mode!r}."
         )
 
-    def element_distribution(self, **parameters: Tensor) -> tfd.Distribution:
+    def element_distribution(self, *args: Any, **kwargs: Any) -> Any:
         """The distribution of each element, of batch shape `[..., *event]`.
 
         Args:
-            **parameters: by the names in `parameters`, each `[..., *event]` or
-                a scalar.
+            *args: none.
+            **kwargs: the names in `parameters`, each `[..., *event]` or a
+                scalar.
 
         Returns:
             A distribution over scalars.

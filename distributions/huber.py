@@ -1,27 +1,13 @@
 """The Huber density: the normalised likelihood behind the Huber loss."""
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from tfp_vae.substrate import (
-    Tensor,
-    assert_util,
-    dtype_util,
-    ndtri,
-    parameter_properties,
-    ps,
-    samplers,
-    tensor_util,
-    tfb,
-    tfd,
-    tfp,
-)
+from tfp_vae.distributions.location_scale import SymmetricLocationScale
+from tfp_vae.substrate import Tensor, ndtri, tfp
 
 __all__ = ["Huber"]
 
@@ -101,8 +87,8 @@ def _mills_gap(delta: Tensor) -> Tensor:
     )
 
 
-def _log_lower_tail(x: Tensor, delta: Tensor) -> Tensor:
-    """log P(r < -x) = log P(r > x), x >= 0.
+def _log_upper_tail(x: Tensor, delta: Tensor) -> Tensor:
+    """log P(r > x), x >= 0.
 
     With m = min(x, d) it is exp(-H(x)) / (d Z) times the bracket
     d M(m) + exp(-(d**2 - m**2) / 2) gap(d), which is 1 at m = d: the
@@ -146,31 +132,7 @@ def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
     return ops.where(in_tail, tail, ops.where(is_near, near, far))
 
 
-def _in_single_precision(
-    method: Callable[..., Tensor],
-) -> Callable[..., Tensor]:
-    """Runs a method on float16 or bfloat16 arguments in float32.
-
-    The special functions of the tails exist from float32 up.
-    """
-
-    @wraps(method)
-    def wrapper(self: "Huber", value: Tensor) -> Tensor:
-        dtype = keras.backend.standardize_dtype(value.dtype)
-        if dtype not in ("float16", "bfloat16"):
-            return method(self, value)
-        wide = self.copy(
-            **{
-                name: ops.cast(getattr(self, name), "float32")
-                for name in ("loc", "scale", "delta")
-            }
-        )
-        return ops.cast(method(wide, ops.cast(value, "float32")), dtype)
-
-    return wrapper
-
-
-class Huber(tfd.AutoCompositeTensorDistribution):
+class Huber(SymmetricLocationScale):
     """The Huber distribution with `loc`, `scale` and threshold `delta`.
 
     #### Mathematical details
@@ -212,6 +174,8 @@ class Huber(tfd.AutoCompositeTensorDistribution):
          https://doi.org/10.1214/aoms/1177703732
     """
 
+    _shapes = {"delta": True}
+
     def __init__(
         self,
         loc: Tensor,
@@ -237,143 +201,29 @@ class Huber(tfd.AutoCompositeTensorDistribution):
             ValueError, InvalidArgumentError: under `validate_args`, if `scale`
                 or `delta` is not positive.
         """
-        parameters = dict(locals())
-        dtype = dtype_util.common_dtype([loc, scale, delta], np.float32)
-        self._loc = tensor_util.convert_nonref_to_tensor(
-            loc, name="loc", dtype=dtype
-        )
-        self._scale = tensor_util.convert_nonref_to_tensor(
-            scale, name="scale", dtype=dtype
-        )
-        self._delta = tensor_util.convert_nonref_to_tensor(
-            delta, name="delta", dtype=dtype
-        )
-        dtype_util.assert_same_float_dtype(
-            [self._loc, self._scale, self._delta]
-        )
-        super().__init__(
-            dtype=dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=validate_args,
-            allow_nan_stats=allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(dict(locals()))
 
     @classmethod
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
-        def positive() -> Any:
-            return tfb.Softplus(low=dtype_util.eps(dtype))
-
-        properties = parameter_properties.ParameterProperties
-        return {
-            "loc": properties(),
-            "scale": properties(default_constraining_bijector_fn=positive),
-            "delta": properties(default_constraining_bijector_fn=positive),
-        }
-
-    @property
-    def loc(self) -> Tensor:
-        """The centre: mean, median and mode."""
-        return self._loc
-
-    @property
-    def scale(self) -> Tensor:
-        """The scale, in the units of `loc`."""
-        return self._scale
+        return cls._properties(dtype)
 
     @property
     def delta(self) -> Tensor:
         """The threshold between centre and tails, in units of `scale`."""
         return self._delta
 
-    def _event_shape(self) -> Any:
-        return ()
-
-    def _event_shape_tensor(self) -> Tensor:
-        return np.array([], dtype=np.int32)
-
-    def _standardized(self, value: Tensor) -> Tensor:
-        return (value - self._tensor("loc")) / self._tensor("scale")
-
-    def _tensor(self, name: str) -> Tensor:
-        return ops.convert_to_tensor(getattr(self, f"_{name}"))
-
-    def _over_batch(self, statistic: Tensor) -> Tensor:
-        return ops.broadcast_to(statistic, self._batch_shape_tensor())
-
     def _log_prob(self, value: Tensor) -> Tensor:
         scale, delta = self._tensor("scale"), self._tensor("delta")
         r = (value - self._tensor("loc")) / scale
         return -_energy(r, delta) - (ops.log(scale) + _log_normalizer(delta))
 
-    @_in_single_precision
-    def _log_cdf(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(self._standardized(value))
+    def _log_upper_tail(self, x: Tensor) -> Tensor:
+        return _log_upper_tail(x, self._tensor("delta"))
 
-    @_in_single_precision
-    def _log_survival_function(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(-self._standardized(value))
-
-    @_in_single_precision
-    def _cdf(self, value: Tensor) -> Tensor:
-        return self._mass_below(self._standardized(value))
-
-    @_in_single_precision
-    def _survival_function(self, value: Tensor) -> Tensor:
-        return self._mass_below(-self._standardized(value))
-
-    def _log_mass_below(self, r: Tensor) -> Tensor:
-        # `where` and not `abs`: the derivative at r = 0 must be the density.
-        tail = _log_lower_tail(ops.where(r < 0, -r, r), self._tensor("delta"))
-        return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
-
-    def _mass_below(self, r: Tensor) -> Tensor:
-        tail = _log_lower_tail(ops.where(r < 0, -r, r), self._tensor("delta"))
-        return ops.where(r < 0, ops.exp(tail), 1.0 - ops.exp(tail))
-
-    @_in_single_precision
-    def _quantile(self, value: Tensor) -> Tensor:
-        upper = value > 0.5
-        x = _tail_quantile(
-            ops.where(upper, 1.0 - value, value), self._tensor("delta")
-        )
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            upper, x, -x
-        )
-
-    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # A half is drawn and mirrored, so both tails reach as far as the
-        # smallest positive number does.
-        half_seed, sign_seed = samplers.split_seed(seed, salt="huber")
-        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
-        wide = "float64" if self.dtype == np.float64 else "float32"
-        half = samplers.uniform(
-            shape,
-            minval=np.finfo(wide).tiny,
-            maxval=1.0,
-            dtype=np.dtype(wide).type,
-            seed=half_seed,
-        )
-        x = _tail_quantile(0.5 * half, ops.cast(self._tensor("delta"), wide))
-        sign = samplers.uniform(
-            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
-        )
-        x = ops.cast(x, keras.backend.standardize_dtype(sign.dtype))
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            sign < 0, -x, x
-        )
-
-    def _mean(self) -> Tensor:
-        return self._over_batch(self._tensor("loc"))
-
-    def _mode(self) -> Tensor:
-        return self._mean()
-
-    def _median(self) -> Tensor:
-        return self._mean()
+    def _upper_quantile(self, q: Tensor) -> Tensor:
+        return _tail_quantile(q, ops.cast(self._tensor("delta"), q.dtype))
 
     def _variance(self) -> Tensor:
         scale, delta = self._tensor("scale"), self._tensor("delta")
@@ -394,20 +244,3 @@ class Huber(tfd.AutoCompositeTensorDistribution):
             + _log_normalizer(delta)
             + 0.5 * (1.0 + tails)
         )
-
-    def _default_event_space_bijector(self) -> Any:
-        return tfb.Identity(validate_args=self.validate_args)
-
-    def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
-        if not self.validate_args:
-            return []
-        return [
-            assert_util.assert_positive(
-                parameter, message=f"Argument `{name}` must be positive."
-            )
-            for name, parameter in (
-                ("scale", self._scale),
-                ("delta", self._delta),
-            )
-            if is_init != tensor_util.is_ref(parameter)
-        ]

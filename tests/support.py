@@ -18,7 +18,9 @@ def float64() -> Any:
     if BACKEND == "jax":
         import jax
 
-        return jax.experimental.enable_x64()
+        # JAX 0.8 moved it out of `experimental`.
+        enable = getattr(jax.experimental, "enable_x64", None)
+        return (enable or jax.enable_x64)(True)
     return contextlib.nullcontext()
 
 

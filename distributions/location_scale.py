@@ -1,0 +1,245 @@
+"""What our families on the real line share."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.substrate import (
+    Tensor,
+    assert_util,
+    dtype_util,
+    parameter_properties,
+    ps,
+    samplers,
+    tensor_util,
+    tfb,
+    tfd,
+)
+
+__all__ = ["LocationScale", "SymmetricLocationScale", "in_single_precision"]
+
+
+def in_single_precision(
+    method: Callable[..., Tensor],
+) -> Callable[..., Tensor]:
+    """Runs a method on float16 or bfloat16 arguments in float32.
+
+    The special functions of the tails exist from float32 up.
+
+    Args:
+        method: of a `LocationScale`, from one tensor to one.
+
+    Returns:
+        The method, whose result has the dtype of its argument.
+    """
+
+    @wraps(method)
+    def wrapper(self: "LocationScale", value: Tensor) -> Tensor:
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        if dtype not in ("float16", "bfloat16"):
+            return method(self, value)
+        wide = self.copy(
+            **{
+                name: ops.cast(self._tensor(name), "float32")
+                for name in self._tensor_names()
+            }
+        )
+        return ops.cast(method(wide, ops.cast(value, "float32")), dtype)
+
+    return wrapper
+
+
+class LocationScale(tfd.AutoCompositeTensorDistribution):
+    """The base of scalar families with `loc`, `scale` and shape parameters.
+
+    A subclass names its shape parameters in `_shapes`, each with whether it
+    must be positive, gives each a property, returns `cls._properties(dtype)`
+    from its `_parameter_properties`, and calls `super().__init__(
+    dict(locals()))` in its constructor.
+
+    Args:
+        parameters: the arguments of the subclass's constructor.
+
+    Raises:
+        TypeError: if the parameters differ in dtype or are not floating.
+        ValueError, InvalidArgumentError: under `validate_args`, if a parameter
+            that must be positive is not.
+    """
+
+    _shapes: dict[str, bool] = {}
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        names = self._tensor_names()
+        dtype = dtype_util.common_dtype(
+            [parameters[name] for name in names], np.float32
+        )
+        tensors = []
+        for name in names:
+            tensors.append(
+                tensor_util.convert_nonref_to_tensor(
+                    parameters[name], name=name, dtype=dtype
+                )
+            )
+            setattr(self, f"_{name}", tensors[-1])
+        dtype_util.assert_same_float_dtype(tensors)
+        super().__init__(
+            dtype=dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=parameters["validate_args"],
+            allow_nan_stats=parameters["allow_nan_stats"],
+            parameters=parameters,
+            name=parameters["name"],
+        )
+
+    @classmethod
+    def _tensor_names(cls) -> tuple[str, ...]:
+        return ("loc", "scale", *cls._shapes)
+
+    @classmethod
+    def _positive_names(cls) -> tuple[str, ...]:
+        return ("scale", *(name for name, sign in cls._shapes.items() if sign))
+
+    @classmethod
+    def _properties(cls, dtype: Any) -> dict[str, Any]:
+        """What a subclass returns from its own `_parameter_properties`.
+
+        TFP takes an inherited one as a mistake.
+        """
+
+        def positive() -> Any:
+            return tfb.Softplus(low=dtype_util.eps(dtype))
+
+        properties = parameter_properties.ParameterProperties
+        return {
+            name: properties(default_constraining_bijector_fn=positive)
+            if name in cls._positive_names()
+            else properties()
+            for name in cls._tensor_names()
+        }
+
+    @property
+    def loc(self) -> Tensor:
+        """The location."""
+        return self._loc
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale, in the units of `loc`."""
+        return self._scale
+
+    def _event_shape(self) -> Any:
+        return ()
+
+    def _event_shape_tensor(self) -> Tensor:
+        return np.array([], dtype=np.int32)
+
+    def _tensor(self, name: str) -> Tensor:
+        return ops.convert_to_tensor(getattr(self, f"_{name}"))
+
+    def _standardized(self, value: Tensor) -> Tensor:
+        return (value - self._tensor("loc")) / self._tensor("scale")
+
+    def _over_batch(self, statistic: Tensor) -> Tensor:
+        return ops.broadcast_to(statistic, self._batch_shape_tensor())
+
+    def _default_event_space_bijector(self) -> Any:
+        return tfb.Identity(validate_args=self.validate_args)
+
+    def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
+        if not self.validate_args:
+            return []
+        return [
+            assert_util.assert_positive(
+                getattr(self, f"_{name}"),
+                message=f"Argument `{name}` must be positive.",
+            )
+            for name in self._positive_names()
+            if is_init != tensor_util.is_ref(getattr(self, f"_{name}"))
+        ]
+
+
+class SymmetricLocationScale(LocationScale):
+    """A family that is symmetric about `loc`, given by its upper tail.
+
+    A subclass brings `_log_upper_tail(x)`, log P(r > x) of the standardised
+    residual for x >= 0, and `_upper_quantile(q)`, the x >= 0 with P(r > x) = q
+    for 0 <= q <= 1/2. Everything that is a cdf, a quantile or a draw follows,
+    without 1 - p in a tail.
+    """
+
+    def _log_upper_tail(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _upper_quantile(self, q: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    @in_single_precision
+    def _log_cdf(self, value: Tensor) -> Tensor:
+        return self._log_mass_below(self._standardized(value))
+
+    @in_single_precision
+    def _log_survival_function(self, value: Tensor) -> Tensor:
+        return self._log_mass_below(-self._standardized(value))
+
+    @in_single_precision
+    def _cdf(self, value: Tensor) -> Tensor:
+        return self._mass_below(self._standardized(value))
+
+    @in_single_precision
+    def _survival_function(self, value: Tensor) -> Tensor:
+        return self._mass_below(-self._standardized(value))
+
+    def _log_mass_below(self, r: Tensor) -> Tensor:
+        # `where` and not `abs`: the derivative at r = 0 must be the density.
+        tail = self._log_upper_tail(ops.where(r < 0, -r, r))
+        return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
+
+    def _mass_below(self, r: Tensor) -> Tensor:
+        tail = ops.exp(self._log_upper_tail(ops.where(r < 0, -r, r)))
+        return ops.where(r < 0, tail, 1.0 - tail)
+
+    @in_single_precision
+    def _quantile(self, value: Tensor) -> Tensor:
+        upper = value > 0.5
+        x = self._upper_quantile(ops.where(upper, 1.0 - value, value))
+        return self._tensor("loc") + self._tensor("scale") * ops.where(
+            upper, x, -x
+        )
+
+    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
+        # A half is drawn and mirrored, so both tails reach as far as the
+        # smallest positive number does.
+        half_seed, sign_seed = samplers.split_seed(seed, salt="symmetric")
+        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
+        wide = "float64" if self.dtype == np.float64 else "float32"
+        half = samplers.uniform(
+            shape,
+            # Twice the smallest normal number: half of it is not flushed to 0.
+            minval=2.0 * np.finfo(wide).tiny,
+            maxval=1.0,
+            dtype=np.dtype(wide).type,
+            seed=half_seed,
+        )
+        sign = samplers.uniform(
+            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
+        )
+        x = ops.cast(
+            self._upper_quantile(0.5 * half),
+            keras.backend.standardize_dtype(sign.dtype),
+        )
+        return self._tensor("loc") + self._tensor("scale") * ops.where(
+            sign < 0, -x, x
+        )
+
+    def _mean(self) -> Tensor:
+        return self._over_batch(self._tensor("loc"))
+
+    def _mode(self) -> Tensor:
+        return self._over_batch(self._tensor("loc"))
+
+    def _median(self) -> Tensor:
+        return self._over_batch(self._tensor("loc"))

@@ -84,11 +84,14 @@ def _lower_quantile(p: Tensor, below: Tensor, above: Tensor) -> Tensor:
     """The r with P(R < r) = p, for 0 <= p <= 1/2.
 
     log(p / below) / above up to p = below, and -log((1 - p) / above) / below
-    from there on, either as a log1p with nothing to cancel.
+    from there on, either by log1p about p = below.
     """
-    left = -ops.log1p((below - p) / p) / above
-    right = ops.log1p((p - below) / (1.0 - p)) / below
-    return ops.where(p < below, left, right)
+    is_left, is_far = p < below, p < 0.5 * below
+    near = ops.log1p((ops.where(is_far, below, p) - below) / below)
+    far = ops.log(ops.where(is_far, p, below) / below)
+    left = ops.where(is_far, far, near) / above
+    right = ops.log1p(ops.where(is_left, 0.0, p - below) / (1.0 - p)) / below
+    return ops.where(is_left, left, right)
 
 
 def _excess(x: Tensor) -> Tensor:
@@ -398,7 +401,8 @@ def _kl_asymmetric_laplace_asymmetric_laplace(
     b_below = ops.where(is_mirrored, 1.0 - b_level, b_level)
     b_above = ops.where(is_mirrored, b_level, 1.0 - b_level)
     below_ratio, above_ratio = b_below / below, b_above / above
-    d = ops.abs(minus_d)
+    # `where` and not `abs`: the derivative at d = 0 is not 0.
+    d = ops.where(is_mirrored, minus_d, -minus_d)
     is_near = above * d < 1.0
 
     close = ops.where(is_near, d, 0.0)
@@ -415,4 +419,6 @@ def _kl_asymmetric_laplace_asymmetric_laplace(
     energy += b_above * (below / above) * ops.exp(-x)
     far = scale_ratio * energy - 1.0
     far -= ops.log(scale_ratio * below_ratio * above_ratio)
-    return ops.where(is_near, near, far)
+    divergence = ops.where(is_near, near, far)
+    # Where a and b are nearly equal, rounding would show as less than nothing.
+    return divergence + ops.stop_gradient(ops.relu(-divergence))

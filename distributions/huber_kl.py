@@ -5,7 +5,7 @@ itself, against Normal and against Laplace, in both orders.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -26,8 +26,10 @@ _LAPLACE_DELTA = 1e-8
 _NORMAL_DELTA = 1e15
 _NO_TAILS_FROM = 40.0
 
-# How many terms of `_mean_distance`'s series float64 needs.
+# How many terms of their series `_mean_detour` and `_mean_decay` need for
+# float64.
 _SERIES_TERMS = 11
+_DECAY_TERMS = 18
 
 
 class _Member(NamedTuple):
@@ -104,29 +106,54 @@ def _member(distribution: tfd.Distribution) -> _Member:
 # over the stretch between b's thresholds, with A(s) = E max(Y - |s|, 0).
 
 
-def _mean_distance(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
-    """The mean of E|Y - s| over |s - at| <= reach, for at >= 0, reach <= 1.
+def _mean_decay(x: Tensor) -> Tensor:
+    """(1 - exp(-x)) / x, the mean of exp(-s) over 0 <= s <= x."""
+    is_near = x < 1.0
+    close = ops.where(is_near, x, 0.0)
+    near = 1.0
+    for k in range(_DECAY_TERMS, 1, -1):
+        near = 1.0 - close / k * near
+    distant = ops.where(is_near, 1.0, x)
+    return ops.where(is_near, near, -ops.expm1(-distant) / distant)
 
-    The stretch is cut at a's thresholds, into pieces placed relative to `at`.
-    Outside, A decays exponentially. Inside, E|Y - s| is, up to a factor and a
-    constant, h(s) = exp(-s**2 / 2) + sqrt(pi / 2) s erf(s / sqrt 2) with s in
-    scales, and h'' = exp(-s**2 / 2): so the mean of h over |s - m| <= n is
-    h(m) + exp(-m**2 / 2) (n**2 / 3! + He2(m) n**4 / 5! + ...), in which He are
-    Hermite polynomials.
+
+def _mean_detour(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
+    """The mean of E|Y - s| - at over |s - at| <= reach, at >= 0, reach < 1.
+
+    The stretch is cut at a's thresholds. Outside, A decays exponentially.
+    Inside, E|Y - s| is, up to a factor and a constant, h(s) = exp(-s**2 / 2) +
+    sqrt(pi / 2) s erf(s / sqrt 2) with s in scales, and h'' = exp(-s**2 / 2):
+    so the mean of h over |s - m| <= n is h(m) + exp(-m**2 / 2) (n**2 / 3! +
+    He2(m) n**4 / 5! + ...), in which He are Hermite polynomials.
     """
-    cut_left = ops.maximum(-a.threshold - at, -reach)
-    cut_right = ops.minimum(ops.maximum(a.threshold - at, -reach), reach)
-    left, right = cut_left + reach, reach - cut_right
-    outside = right * (at + 0.5 * (cut_right + reach))
-    outside -= left * (at + 0.5 * (cut_left - reach))
-    start = ops.maximum(at - reach - a.threshold, 0.0)
-    decays = ops.expm1(-a.slope * left)
-    decays += ops.exp(-a.slope * start) * ops.expm1(-a.slope * right)
-    outside -= a.tails / ops.square(a.slope) * decays
+    # The cuts, as shares of `reach`. E|Y - s| being continuous, the mean has no
+    # gradient in them; what rounding would make of it is kept out.
+    width = ops.maximum(reach, 1e-30)
+    first, last = (
+        ops.stop_gradient(
+            ops.minimum(ops.maximum((cut - at) / width, -1.0), 1.0)
+        )
+        for cut in (-a.threshold, a.threshold)
+    )
+    decay = a.tails / a.slope
 
-    middle = (at + 0.5 * (cut_left + cut_right)) / a.core
-    middle = ops.minimum(middle, a.delta)
-    half = 0.5 * (cut_right - cut_left) / a.core
+    def outside(start: Tensor, share: Tensor) -> Tensor:
+        # A stretch that is not there starts inside, where this would overflow.
+        past = ops.maximum(start - a.threshold, -1.0)
+        mean = _mean_decay(2.0 * a.slope * share * reach)
+        return decay * ops.exp(-a.slope * past) * mean
+
+    share = 0.5 * (1.0 - last)
+    detour = share * (0.5 * (last + 1.0) * reach)
+    detour += share * outside(at + last * reach, share)
+    share = 0.5 * (1.0 + first)
+    detour += share * (0.5 * (1.0 - first) * reach - 2.0 * at)
+    detour += share * outside(-(at + first * reach), share)
+
+    # `where` and not `minimum`, which halves the gradient where both are equal.
+    middle = at + 0.5 * (first + last) * reach
+    middle = ops.where(middle > a.threshold, a.threshold, middle) / a.core
+    half = 0.5 * (last - first) * reach / a.core
     term = bell = ops.exp(-0.5 * ops.square(middle))
     previous, series = 0.0, 0.0
     for order in range(2 * _SERIES_TERMS):
@@ -136,8 +163,7 @@ def _mean_distance(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
     h = bell + _SQRT_HALF_PI * middle * ops.erf(middle / _SQRT_2)
     h += ops.square(half) * series
     inside = ops.square(a.core) * h + a.edge / ops.square(a.slope)
-    inside *= 2.0 / a.normalizer * (cut_right - cut_left)
-    return (outside + inside) / (2.0 * reach)
+    return detour + 0.5 * (last - first) * (2.0 * inside / a.normalizer - at)
 
 
 def _excess_distance(a: _Member, x: Tensor) -> Tensor:
@@ -148,7 +174,8 @@ def _excess_distance(a: _Member, x: Tensor) -> Tensor:
     """
     # `where` and not `abs`: the derivative at x = 0 must be A.
     size = ops.where(x < 0, -x, x)
-    inner = ops.minimum(size, a.threshold)
+    is_outer = size > a.threshold
+    inner = ops.where(is_outer, a.threshold, size)
     scales = inner / a.core
     # The second repeated integral of the upper normal tail, from `scales` on.
     beyond = (1.0 + ops.square(scales)) * _mills(scales) - scales
@@ -157,63 +184,58 @@ def _excess_distance(a: _Member, x: Tensor) -> Tensor:
     gap = 1.0 - a.delta * _mills(a.delta)
     per_slope = inner / a.slope
     centre += a.edge * per_slope * (1.0 / a.slope - 0.5 * gap * inner)
-    outer = ops.maximum(size - a.threshold, 0.0)
+    outer = ops.where(is_outer, size - a.threshold, 0.0)
     decay = -ops.expm1(-a.slope * outer)
     total = centre / a.normalizer
     total += 0.5 * a.tails / ops.square(a.slope) * decay
     return ops.where(x < 0, -total, total)
 
 
-def _mean_energy(
-    a: _Member, distance: Tensor, threshold: Tensor, slope: Tensor
-) -> Tensor:
-    """E H(Y - distance), distance >= 0, of b's energy H in a's units.
+def _mean_energy(a: _Member, b: _Member) -> Tensor:
+    """The mean under a of b's energy.
 
     A narrow centre of b takes the mean as it stands. A wide one would cancel
     with threshold / 2, and takes H(distance) plus the integral of A.
     """
-    narrow = ops.minimum(threshold, 1.0)
-    by_mean = slope * (_mean_distance(a, distance, narrow) - 0.5 * narrow)
-    wide = ops.maximum(threshold, 1.0)
-    inner = ops.minimum(distance, wide)
-    by_excess = inner * (distance - 0.5 * inner)
-    by_excess += _excess_distance(a, wide + distance)
-    by_excess += _excess_distance(a, wide - distance)
-    return ops.where(threshold < 1.0, by_mean, slope / wide * by_excess)
+    distance = ops.abs(a.loc - b.loc)
+    at = distance / a.unit
+    zoom = a.unit / b.unit
+    reach = b.threshold * (b.unit / a.unit)
+    is_narrow = reach < 1.0
+
+    narrow = ops.where(is_narrow, reach, 0.0)
+    detour = _mean_detour(a, at, narrow) - 0.5 * narrow
+    by_mean = b.slope * (distance / b.unit + zoom * detour)
+
+    wide = ops.where(is_narrow, 1.0, reach)
+    core = ops.where(is_narrow, 1.0, b.core)
+    r = distance / b.unit / core
+    inner = ops.minimum(r, b.delta)
+    excess = _excess_distance(a, wide + at) + _excess_distance(a, wide - at)
+    by_excess = inner * (r - 0.5 * inner) + ops.square(zoom / core) * excess
+    return ops.where(is_narrow, by_mean, by_excess)
 
 
 def _kl(a: _Member, b: _Member) -> Tensor:
     """KL(a || b): b's mean energy under a, a's own, and the normalisers."""
     a = a._replace(delta=ops.minimum(a.delta, _NO_TAILS_FROM))
-    ratio = b.unit / a.unit
-    energy = _mean_energy(
-        a,
-        distance=ops.abs(a.loc - b.loc) / a.unit,
-        # So far from 0 that no gradient overflows, and so near that it is 0.
-        threshold=ops.maximum(b.threshold * ratio, 1e-16),
-        slope=b.slope / ratio,
-    )
     divergence = (
-        energy
+        _mean_energy(a, b)
         - 0.5 * (1.0 + a.tails)
-        + ops.log(ratio * (b.normalizer / a.normalizer))
+        + ops.log(b.unit / a.unit * (b.normalizer / a.normalizer))
     )
     # Where a and b are nearly equal, rounding would show as less than nothing.
     return divergence + ops.stop_gradient(ops.relu(-divergence))
 
 
-def _register(a_class: type, b_class: type) -> None:
-    @tfd.RegisterKL(a_class, b_class)
-    def kl(a: Any, b: Any, name: str | None = None) -> Tensor:
-        dtype = keras.backend.standardize_dtype(a.dtype)
-        return ops.cast(_kl(_member(a), _member(b)), dtype)
-
-
-for _pair in (
-    (Huber, Huber),
-    (Huber, tfd.Normal),
-    (tfd.Normal, Huber),
-    (Huber, tfd.Laplace),
-    (tfd.Laplace, Huber),
-):
-    _register(*_pair)
+@tfd.RegisterKL(Huber, Huber)
+@tfd.RegisterKL(Huber, tfd.Normal)
+@tfd.RegisterKL(tfd.Normal, Huber)
+@tfd.RegisterKL(Huber, tfd.Laplace)
+@tfd.RegisterKL(tfd.Laplace, Huber)
+def _kl_huber(
+    a: tfd.Distribution, b: tfd.Distribution, name: str | None = None
+) -> Tensor:
+    """KL(a || b), in nats, of the broadcast batch shape."""
+    dtype = keras.backend.standardize_dtype(a.dtype)
+    return ops.cast(_kl(_member(a), _member(b)), dtype)

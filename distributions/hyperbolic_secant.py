@@ -23,37 +23,43 @@ __all__ = ["HyperbolicSecant"]
 
 _LOG_2 = math.log(2.0)
 _LOG_PI = math.log(math.pi)
-_CATALAN = 0.915965594177219015054603514932384
+_LOG_2PI = math.log(2.0 * math.pi)
 
 
 # The functions below are those of the standard density, loc 0 and scale 1:
-# f(r) = sech(r) / pi, whose upper tail is (2 / pi) arctan(exp(-x)).
+# f(r) = sech(r) / pi. It is that of log C for a half-Cauchy C, whose cumulative
+# distribution function is (2 / pi) arctan and whose quantile function is
+# tan(pi q / 2). TFP has them in every precision; `ops.arctan`, `ops.tan` and
+# `ops.sinh` turn float64 into float32 on JAX.
+
+
+def _half_cauchy(method: str, value: Tensor) -> Tensor:
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    standard = tfd.HalfCauchy(ops.zeros((), dtype), ops.ones((), dtype))
+    # On JAX it answers in float64 wherever that is enabled.
+    return ops.cast(getattr(standard, method)(value), dtype)
 
 
 def _log_cosh(r: Tensor) -> Tensor:
     """Log cosh r, relatively exact, as is its gradient tanh r, about 0 too."""
     size = ops.abs(r)
     is_near = size < 1.0
-    near = 0.5 * ops.log1p(ops.square(ops.sinh(ops.where(is_near, r, 0.0))))
+    near = ops.where(is_near, r, 0.0)
+    sinh = 0.5 * (ops.expm1(near) - ops.expm1(-near))
+    near = 0.5 * ops.log1p(ops.square(sinh))
     far = size + ops.log1p(ops.exp(-2.0 * size)) - _LOG_2
     return ops.where(is_near, near, far)
 
 
-def _lower_tail(x: Tensor) -> Tensor:
-    """P(r < -x) = P(r > x), x >= 0."""
-    return (2.0 / math.pi) * ops.arctan(ops.exp(-x))
+def _scaled_tail(x: Tensor) -> Tensor:
+    """exp(x) P(r > x), x >= 0: (2 / pi) arctan(u) / u, u = exp(-x).
 
-
-def _log_lower_tail(x: Tensor) -> Tensor:
-    """Log P(r < -x) = log P(r > x), x >= 0.
-
-    With u = exp(-x) it is log(2 / pi) - x + log(arctan(u) / u). Beyond `reach`
-    arctan(u) / u is 1 to the last bit, and u keeps clear of underflow.
+    Beyond `reach` it is 2 / pi to the last bit, and u keeps clear of underflow.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     reach = 8.0 if dtype in ("float16", "bfloat16") else 20.0
     u = ops.exp(-ops.minimum(x, reach))
-    return ops.log(ops.arctan(u) / u) - x + (_LOG_2 - _LOG_PI)
+    return _half_cauchy("cdf", u) / u
 
 
 def _tail_quantile(q: Tensor) -> Tensor:
@@ -63,10 +69,9 @@ def _tail_quantile(q: Tensor) -> Tensor:
     s = 1/2 - q, which has nothing to cancel.
     """
     is_near = q > 0.25
-    s = ops.where(is_near, 0.5 - q, 0.0)
-    near = 2.0 * ops.arctanh(ops.tan((0.5 * math.pi) * s))
-    far = -ops.log(ops.tan((0.5 * math.pi) * ops.where(is_near, 0.25, q)))
-    return ops.where(is_near, near, far)
+    near = _half_cauchy("quantile", ops.where(is_near, 0.5 - q, 0.0))
+    far = _half_cauchy("quantile", ops.where(is_near, 0.25, q))
+    return ops.where(is_near, ops.log1p(near) - ops.log1p(-near), -ops.log(far))
 
 
 class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
@@ -87,9 +92,8 @@ class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
     Laplace's. All logarithms are in nats.
 
     The cumulative distribution function is `(2 / pi) arctan(exp(r))`, the
-    variance `(pi * scale / 2)**2` and the entropy `log(pi * scale / 2) +
-    4 G / pi`, with G = 0.915965... Catalan's constant. The variant of textbooks
-    with variance 1 has `scale = 2 / pi`.
+    variance `(pi * scale / 2)**2` and the entropy `log(2 pi * scale)`. The
+    textbooks' variant of variance 1 has `scale = 2 / pi`.
 
     Between two of one and the same scale, d scales apart, the Kullback-Leibler
     divergence is `2 log(cosh(d / 2))`. At different scales it is an integral
@@ -208,11 +212,13 @@ class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
 
     def _log_mass_below(self, r: Tensor) -> Tensor:
         # `where` and not `abs`: the derivative at r = 0 must be the density.
-        tail = _log_lower_tail(ops.where(r < 0, -r, r))
+        x = ops.where(r < 0, -r, r)
+        tail = ops.log(_scaled_tail(x)) - x
         return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
 
     def _mass_below(self, r: Tensor) -> Tensor:
-        tail = _lower_tail(ops.where(r < 0, -r, r))
+        x = ops.where(r < 0, -r, r)
+        tail = _scaled_tail(x) * ops.exp(-x)
         return ops.where(r < 0, tail, 1.0 - tail)
 
     def _quantile(self, value: Tensor) -> Tensor:
@@ -262,10 +268,7 @@ class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
         return self._over_batch((0.5 * math.pi) * self._tensor("scale"))
 
     def _entropy(self) -> Tensor:
-        return self._over_batch(
-            ops.log(self._tensor("scale"))
-            + (_LOG_PI - _LOG_2 + 4.0 * _CATALAN / math.pi)
-        )
+        return self._over_batch(ops.log(self._tensor("scale")) + _LOG_2PI)
 
     def _default_event_space_bijector(self) -> Any:
         return tfb.Identity(validate_args=self.validate_args)

@@ -1,0 +1,304 @@
+"""HyperbolicSecant is the log-cosh loss normalised, right in its tails."""
+
+import keras
+import mpmath
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+from support import BACKEND, float64, gradients, numpy, sample
+
+from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
+from tfp_vae.substrate import jit, tfd, tfp_seed
+
+RESIDUALS = np.array(
+    [0.0, 1e-6, 1e-3, 0.4, 0.999, 1.0, 1.5, 3.0, 7.0, 19.0, 21.0, 300.0, 1e6]
+)
+# Relative to the value, or to 1 where it is smaller: a log density of about 0
+# is the difference of numbers of order 1.
+TOLERANCES = [("float32", 1e-5), ("float64", 1e-13)]
+
+
+def exact_log_prob(r):
+    return -mpmath.log(mpmath.pi * mpmath.cosh(mpmath.mpf(float(r))))
+
+
+def exact_log_cdf(r):
+    r = mpmath.mpf(float(r))
+    upper = 2 / mpmath.pi * mpmath.atan(mpmath.exp(-abs(r)))
+    return mpmath.log(upper) if r <= 0 else mpmath.log1p(-upper)
+
+
+@pytest.fixture(autouse=True)
+def _digits():
+    with mpmath.workdps(50):
+        yield
+
+
+def assert_close(actual, exact, tolerance):
+    actual = np.asarray(numpy(actual), np.float64)
+    exact = np.array([float(e) for e in exact])
+    error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
+    worst = int(np.argmax(error))
+    assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+def test_log_density_and_tails_agree_with_mpmath(dtype, tolerance):
+    r = np.concatenate([-RESIDUALS[::-1], RESIDUALS]).astype(dtype)
+    below = [exact_log_cdf(v) for v in r]
+    above = [exact_log_cdf(-v) for v in r]
+    with float64():
+        secant = HyperbolicSecant(np.dtype(dtype).type(0))
+        assert_close(
+            secant.log_prob(r), [exact_log_prob(v) for v in r], tolerance
+        )
+        assert_close(secant.log_cdf(r), below, tolerance)
+        assert_close(secant.log_survival_function(r), above, tolerance)
+        # These are exact relative to themselves, as far as the type reaches.
+        near = np.abs(r) < 80
+        for method, logs in (("cdf", below), ("survival_function", above)):
+            np.testing.assert_allclose(
+                numpy(getattr(secant, method)(r[near])),
+                [float(mpmath.exp(v)) for v in np.array(logs)[near]],
+                rtol=tolerance,
+            )
+
+
+def test_agrees_with_scipy():
+    y = np.linspace(-30, 30, 41, dtype=np.float32)
+    ours = HyperbolicSecant(np.float32(1.5), 2.5)
+    theirs = scipy.stats.hypsecant(1.5, 2.5)
+    np.testing.assert_allclose(numpy(ours.prob(y)), theirs.pdf(y), rtol=1e-5)
+    np.testing.assert_allclose(numpy(ours.cdf(y)), theirs.cdf(y), rtol=1e-5)
+    np.testing.assert_allclose(numpy(ours.variance()), theirs.var(), rtol=1e-6)
+    np.testing.assert_allclose(numpy(ours.stddev()), theirs.std(), rtol=1e-6)
+    assert float(ours.mean()) == float(ours.mode()) == 1.5
+
+
+def test_entropy_agrees_with_quadrature():
+    mean = mpmath.quad(
+        lambda r: mpmath.log(mpmath.cosh(r)) * mpmath.sech(r),
+        [-60, -10, 0, 10, 60],
+    )
+    exact = mean / mpmath.pi + mpmath.log(mpmath.pi)
+    for scale in (1e-3, 1.0, 40.0):
+        np.testing.assert_allclose(
+            numpy(HyperbolicSecant(0.0, scale).entropy()),
+            float(exact) + np.log(scale),
+            rtol=1e-6,
+        )
+    with float64():
+        found = float(HyperbolicSecant(np.float64(0.0)).entropy())
+    assert found == pytest.approx(float(exact), rel=1e-14)
+
+
+@given(loc=st.floats(-50, 50), scale=st.floats(1e-2, 1e2))
+def test_is_the_log_cosh_loss(loc, scale):
+    """Summed over the event, in units of the scale, plus log(pi scale)."""
+    y = np.linspace(-100.0, 100.0, 9)
+    with float64():
+        secant = HyperbolicSecant(np.float64(loc), scale)
+        found = -numpy(secant.log_prob(y)).sum()
+        loss = keras.losses.LogCosh(reduction="sum", dtype="float64")
+        r = ((y - loc) / scale)[:, None]
+        expected = float(loss(np.zeros_like(r), r))
+    assert found - 9 * np.log(np.pi * scale) == pytest.approx(
+        expected, rel=1e-7
+    )
+
+
+@given(loc=st.floats(-100, 100), scale=st.floats(1e-3, 1e3))
+def test_density_integrates_to_one(loc, scale):
+    """By Gauss-Legendre in float64."""
+    node, weight = np.polynomial.legendre.leggauss(40)
+    cuts = np.linspace(-40, 40, 33)
+    middle, half = (cuts[1:] + cuts[:-1]) / 2, np.diff(cuts)[:, None] / 2
+    r = middle[:, None] + half * node
+    with float64():
+        secant = HyperbolicSecant(np.float64(loc), scale)
+        density = numpy(secant.prob(loc + scale * r))
+    assert (density * weight * half).sum() * scale == pytest.approx(
+        1.0, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+def test_quantile_agrees_with_mpmath(dtype, tolerance):
+    p = [1e-37, 1e-30, 1e-10, 1e-4, 0.1, 0.2499, 0.25, 0.251, 0.3, 0.49]
+    p += [0.499999, 0.5, 0.500001, 0.6, 0.75, 0.9, 0.9999]
+    p = np.array(p).astype(dtype)
+    exact = [
+        float(mpmath.log(mpmath.tan(mpmath.pi * mpmath.mpf(float(v)) / 2)))
+        for v in p
+    ]
+    with float64():
+        secant = HyperbolicSecant(np.dtype(dtype).type(0))
+        found = numpy(secant.quantile(p))
+        ends = numpy(secant.quantile(np.array([0, 1], dtype)))
+    # Relative to itself, about the median as well.
+    np.testing.assert_allclose(found, exact, rtol=tolerance, atol=1e-49)
+    assert ends.tolist() == [-np.inf, np.inf]
+
+
+def test_samples_follow_the_cdf():
+    draws = sample(HyperbolicSecant(np.float32(0.3), 2.0), 20_000)
+    # False alarm: 1e-6. A scale that is 5 % off gives p < 1e-8.
+    cdf = scipy.stats.hypsecant(0.3, 2.0).cdf
+    assert scipy.stats.kstest(draws, cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("y", [0.0, -1.0, 1.0, 20.0, -1e6, 1e30])
+def test_gradients_are_finite_everywhere(y):
+    arguments = [np.float32(v) for v in (y, 0.0, 1.0)]
+    methods = ("log_prob", "log_cdf", "log_survival_function", "cdf")
+    for method in methods:
+        found = gradients(
+            lambda y, *p, method=method: getattr(HyperbolicSecant(*p), method)(
+                y
+            ),
+            *arguments,
+        )
+        assert np.isfinite(found).all(), (method, found)
+    for p in (1e-37, 0.1, 0.25, 0.5, 0.75, 1 - 1e-7):
+        found = gradients(
+            lambda p, *q: HyperbolicSecant(*q).quantile(p),
+            np.float32(p),
+            *arguments[1:],
+        )
+        assert np.isfinite(found).all(), (p, found)
+
+
+def test_gradient_of_the_log_density_is_tanh():
+    r = np.array([0.0, 1e-30, -1e-6, 1e-3, 0.5, 1.0, 3.0, -20.0], np.float32)
+    (found,) = gradients(lambda y: HyperbolicSecant(0.0).log_prob(y), r)
+    np.testing.assert_allclose(found, -np.tanh(r.astype(np.float64)), rtol=1e-6)
+
+
+def test_gradients_equal_finite_differences():
+    random = np.random.default_rng(0)
+    y, loc = random.uniform(-20, 20, 200), random.uniform(-3, 3, 200)
+    y[:20] = loc[:20]
+    arguments = [y, loc, random.uniform(0.2, 5, 200)]
+    h = 1e-5
+    with float64():
+        for method in ("log_prob", "log_cdf", "log_survival_function", "cdf"):
+
+            def function(y, *p, method=method):
+                return getattr(HyperbolicSecant(*p), method)(y)
+
+            for i, value in enumerate(gradients(function, *arguments)):
+                up, down = list(arguments), list(arguments)
+                up[i], down[i] = up[i] + h, down[i] - h
+                difference = numpy(function(*up)) - numpy(function(*down))
+                # Rounding: 1e-16 |f| / h; curvature: h**2 f''' / 6.
+                np.testing.assert_allclose(
+                    value, difference / (2 * h), rtol=1e-6, atol=1e-6
+                )
+
+
+def test_sample_gradients_are_those_of_the_quantile():
+    """dy/dtheta = -(dF/dtheta) / f, whatever the way of drawing."""
+    parameters = [np.float64(v) for v in (0.3, 2.0)]
+    with float64():
+
+        def draw(*p):
+            return HyperbolicSecant(*p).sample(200, seed=tfp_seed(3))
+
+        y = draw(*parameters)
+        weight = -1.0 / numpy(HyperbolicSecant(*parameters).prob(y))
+        implicit = gradients(
+            lambda *p: weight * HyperbolicSecant(*p).cdf(y), *parameters
+        )
+        pathwise = gradients(draw, *parameters)
+    np.testing.assert_allclose(pathwise, implicit, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_dtype_is_kept(dtype):
+    y = np.array([-20.0, -3.0, 0.0, 0.5, 20.0], np.float32)
+    methods = ("log_prob", "prob", "cdf", "log_cdf", "log_survival_function")
+    with float64():
+        parameters = [ops.cast(v, dtype) for v in (0.0, 1.0)]
+        secant = HyperbolicSecant(*parameters)
+        results = {
+            "sample": secant.sample(4, seed=tfp_seed(3)),
+            "quantile": secant.quantile(ops.cast([0.125, 0.75], dtype)),
+            **{m: getattr(secant, m)(ops.cast(y, dtype)) for m in methods},
+            **{
+                name: getattr(secant, name)()
+                for name in ("mean", "variance", "stddev", "entropy", "mode")
+            },
+        }
+    reference = HyperbolicSecant(0.0)
+    tolerance = {"float16": 5e-3, "bfloat16": 3e-2}.get(dtype, 1e-5)
+    for name, value in results.items():
+        assert keras.backend.standardize_dtype(value.dtype) == dtype, name
+        assert np.isfinite(numpy(ops.cast(value, "float32"))).all(), name
+    for method in methods:
+        np.testing.assert_allclose(
+            numpy(ops.cast(results[method], "float32")),
+            numpy(getattr(reference, method)(y)),
+            rtol=tolerance,
+            atol=1e-7,
+        )
+
+
+def test_is_a_full_tfp_citizen():
+    secant = HyperbolicSecant([[0.0], [1.0]], [1.0, 2.0, 3.0])
+    assert tuple(secant.batch_shape) == (2, 3)
+    assert tuple(secant.event_shape) == ()
+    assert tuple(secant.sample((4, 5), seed=tfp_seed(3)).shape) == (4, 5, 2, 3)
+    assert tuple(secant[:, :2].batch_shape) == (2, 2)
+    assert tuple(secant[0, ..., None].batch_shape) == (3, 1)
+    assert float(secant.copy(scale=7.0).scale) == 7.0
+    for statistic in ("mean", "mode", "variance", "stddev", "entropy"):
+        assert getattr(secant, statistic)().shape == (2, 3), statistic
+    independent = tfd.Independent(secant, 1)
+    y = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(
+        numpy(independent.log_prob(y)), numpy(secant.log_prob(y)).sum(-1), 1e-6
+    )
+    assert set(HyperbolicSecant.parameter_properties()) == {"loc", "scale"}
+
+
+@pytest.mark.parametrize("method", ["log_prob", "log_cdf", "quantile"])
+def test_compiled_equals_eager(method):
+    value = np.array([0.1, 0.5, 0.8], np.float32)
+    arguments = [ops.convert_to_tensor(v) for v in (value, 0.3 * value, value)]
+
+    def function(value, *p):
+        return getattr(HyperbolicSecant(*p), method)(value)
+
+    compiled = [jit(function)]
+    if BACKEND == "tensorflow":
+        compiled.append(jit(function, jit_compile=True))
+    for other in compiled:
+        np.testing.assert_allclose(
+            numpy(other(*arguments)), numpy(function(*arguments)), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_validate_args(value):
+    with pytest.raises(Exception, match="`scale` must be positive"):
+        numpy(
+            HyperbolicSecant(0.0, value, validate_args=True).sample(
+                seed=tfp_seed(3)
+            )
+        )
+
+
+def test_draws_repeat_with_the_seed():
+    secant = HyperbolicSecant(0.0)
+    np.testing.assert_array_equal(sample(secant, 5), sample(secant, 5))
+    assert (sample(secant, 5, seed=1) != sample(secant, 5, seed=2)).all()
+
+
+def test_no_divergence_is_claimed():
+    """At different scales it has no closed form."""
+    a, b = HyperbolicSecant(0.0), HyperbolicSecant(1.0, 2.0)
+    with pytest.raises(NotImplementedError):
+        tfd.kl_divergence(a, b)

@@ -1,5 +1,6 @@
-"""Distributions to and from plain configs, with no code in them."""
+"""Distributions and functions to plain configs, with no code in them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.substrate import tfd
 
-__all__ = ["deserialize", "serialize"]
+__all__ = ["deserialize", "serialize", "serialize_function"]
 
 _OURS = {"Huber": Huber}
 
@@ -75,19 +76,53 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
     return cls(**{k: _decode(v) for k, v in config["config"].items()})
 
 
+def serialize_function(function: Callable[..., Any], owner: str) -> Any:
+    """The config of a function: the name it is registered by.
+
+    Args:
+        function: one decorated by
+            `keras.saving.register_keras_serializable`, or an object of a
+            registered class.
+        owner: whose argument it is, for the message.
+
+    Returns:
+        What `keras.saving.deserialize_keras_object` turns back.
+
+    Raises:
+        TypeError: if it is not registered, such as a lambda, which would have
+            to be saved as code.
+    """
+    registered = function if hasattr(function, "__name__") else type(function)
+    name = keras.saving.get_registered_name(registered)
+    if keras.saving.get_registered_object(name) is not registered:
+        raise TypeError(
+            f"{owner} is saved by the name of its function, so that loading "
+            "runs no code from the file. Give it a named function (or an "
+            "object of a class) decorated by "
+            "@keras.saving.register_keras_serializable(). Received: "
+            f"{function!r}."
+        )
+    return keras.saving.serialize_keras_object(function)
+
+
 def _encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, tfd.Distribution):
         return {"distribution": serialize(value)}
+    if isinstance(value, (type, np.dtype)) or hasattr(value, "as_numpy_dtype"):
+        return {"dtype_name": keras.backend.standardize_dtype(value)}
     try:
-        array = keras.ops.convert_to_numpy(value)
-    except Exception as error:
+        array = np.asarray(keras.ops.convert_to_numpy(value))
+        is_numeric = array.dtype.kind in "biuf"
+    except Exception:
+        is_numeric = False
+    if not is_numeric:
         raise TypeError(
             "Only numbers, arrays, strings and distributions are saved as "
             "arguments of a distribution. Put the distribution into a layer "
             f"that returns it. Received: {where}={value!r}."
-        ) from error
+        )
     # Every float of up to 64 bits prints as the shortest decimal that reads
     # back as itself.
     return {"array": array.tolist(), "dtype": array.dtype.name}
@@ -96,6 +131,8 @@ def _encode(value: Any, where: str) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict) and "distribution" in value:
         return deserialize(value["distribution"])
+    if isinstance(value, dict) and "dtype_name" in value:
+        return np.dtype(value["dtype_name"]).type
     if isinstance(value, dict) and "array" in value:
         return np.array(value["array"], dtype=value["dtype"])
     return value

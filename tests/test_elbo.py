@@ -81,31 +81,29 @@ def test_terms_by_hand(likelihood, event_shape, batch, latent, beta, kl, seed):
     )
     v = {k: a.astype("float64") for k, a in v.items()}
     _, log_density = LIKELIHOODS[likelihood]
-    log_likelihood = log_density(v["x"], v["a"], v["b"])
-    log_likelihood = log_likelihood.reshape(batch, -1).sum(1)
+    each = log_density(v["x"], v["a"], v["b"]).reshape(batch, -1)
+    log_likelihood = each.sum(1)
     if kl == "monte_carlo":
-        divergence = scipy.stats.norm.logpdf(v["z"], v["loc"], v["scale"])
-        divergence = divergence - scipy.stats.norm.logpdf(v["z"])
+        q = scipy.stats.norm.logpdf(v["z"], v["loc"], v["scale"])
+        p = scipy.stats.norm.logpdf(v["z"])
+        divergence, size = (q - p).sum(1), (abs(q) + abs(p)).sum(1)
     else:
-        divergence = (
-            v["scale"] ** 2 + v["loc"] ** 2 - 1 - 2 * np.log(v["scale"])
-        ) / 2
-    divergence = divergence.sum(1)
-    for found, expected in (
-        (terms.log_likelihood, log_likelihood),
-        (terms.kl, divergence),
-        (terms.objective, log_likelihood - beta * divergence),
+        squares, logs = v["scale"] ** 2 + v["loc"] ** 2, np.log(v["scale"])
+        divergence = ((squares - 1) / 2 - logs).sum(1)
+        size = ((squares + 1) / 2 + abs(logs)).sum(1)
+    # 1e-5 of the sum of the terms' sizes: they may cancel, their roundings not.
+    slack = 1e-5 * np.abs(each).sum(1) + 1e-5
+    slack_kl = 1e-5 * size
+    objective = log_likelihood - beta * divergence
+    for found, expected, error in (
+        (terms.log_likelihood, log_likelihood, slack),
+        (terms.kl, divergence, slack_kl),
+        (terms.objective, objective, slack + beta * slack_kl),
     ):
         assert tuple(found.shape) == (batch,)
-        # Each is a sum of up to 64 terms of order 1: relative to that.
-        np.testing.assert_allclose(
-            numpy(found), expected, rtol=1e-5, atol=1e-4 * (1 + beta) / 2
-        )
+        assert (np.abs(numpy(found) - expected) <= error).all()
     loss = -numpy(ops.mean(terms.objective))
-    expected = -np.mean(log_likelihood - beta * divergence)
-    assert loss == pytest.approx(
-        expected, rel=1e-5, abs=1e-5 * (1 + np.abs(log_likelihood).mean())
-    )
+    assert abs(loss + objective.mean()) <= (slack + beta * slack_kl).mean()
 
 
 def test_swapping_the_likelihood_leaves_the_kl_untouched():
@@ -146,10 +144,12 @@ class LinearGaussian:
         return loc, np.linalg.cholesky(covariance)
 
 
-@pytest.mark.parametrize("kl", ["exact", "monte_carlo"])
-@pytest.mark.parametrize("samples", [None, 64])
+@pytest.mark.parametrize(
+    ("kl", "samples"),
+    [("exact", 64), ("monte_carlo", None), ("monte_carlo", 64)],
+)
 def test_bound_on_a_linear_gaussian_model(kl, samples):
-    """Below the evidence; at the true posterior it is the evidence."""
+    """At the true posterior it is the evidence, elsewhere below by the KL."""
     model = LinearGaussian(np.random.default_rng(1))
     loc, tril = model.posterior()
     with float64():

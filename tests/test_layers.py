@@ -356,8 +356,20 @@ def test_modes_are_checked(arguments, message):
 
 
 def test_other_wrong_use():
-    with pytest.raises(ValueError, match="takes their size"):
-        layers.MultivariateNormalDiag((2, 3))
+    for cls in VECTOR.values():
+        for function in (cls, cls.params_size):
+            with pytest.raises(ValueError, match="takes their size"):
+                function((2, 3))
+            with pytest.raises(ValueError, match="positive int"):
+                function(3.5)
+    with pytest.raises(ValueError, match="min_scale"):
+        layers.MultivariateNormalDiag(3, min_scale=-1.0)
+    for modes in ({"scal": "shared"}, {"scale": "sharde"}, {"scale": True}):
+        with pytest.raises(ValueError, match="Received: scal"):
+            layers.IndependentNormal.params_size(4, **modes)
+    assert layers.IndependentNormal(3, scale=np.float32(0.5)).modes == {
+        "scale": 0.5
+    }
     with pytest.raises(ValueError, match="params_size=9.*Received: 6"):
         layers.MultivariateNormalTriL(3)(np.zeros((2, 6), "float32"))
     with pytest.raises(TypeError, match="Sample draws from a distribution"):

@@ -150,7 +150,11 @@ def test_every_source_of_data_trains_alike(source, built):
             verbose=0,
             shuffle=False,
             validation_data=pipeline() if source != "generator" else X,
-            **({"validation_batch_size": 16} if source == "generator" else {}),
+            **(
+                {"validation_batch_size": 16, "steps_per_epoch": 4}
+                if source == "generator"
+                else {}
+            ),
         ).history
     if built:
         # The initial weights are those of the reference by the seed.
@@ -180,6 +184,57 @@ def test_targets_and_weights():
     )
     history = fit(compiled(), X, y, sample_weight=weight)
     assert history["loss"] != fit(compiled(), X)["loss"]
+
+
+def test_weights_without_targets_count():
+    """Keras drops the weights where there are no targets."""
+    weight = np.float32(np.arange(64) < 16)
+    some = compiled().evaluate(
+        X, sample_weight=weight, verbose=0, batch_size=64
+    )
+    same = compiled().evaluate(
+        X, X, sample_weight=weight, verbose=0, batch_size=64
+    )
+    assert some == same
+    assert some[0] != compiled().evaluate(X, verbose=0, batch_size=64)[0]
+    nothing = np.zeros(64, "float32")
+    model = compiled()
+    before = model.get_weights()
+    history = fit(
+        model, X, sample_weight=nothing, validation_data=(X, None, nothing)
+    )
+    assert history["loss"] == history["val_loss"] == [0.0]
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X, sample_weight=np.full(64, np.nan), verbose=0)
+    with pytest.raises(ValueError, match="not negative"):
+        model.fit(X, sample_weight=-weight, verbose=0)
+
+
+def test_layers_are_told_that_they_train():
+    """BatchNormalization and an optimal scale have state that moves."""
+    encoder = keras.Sequential(
+        [
+            keras.Input((D,)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5, seed=1),
+            *networks()[0].layers,
+        ]
+    )
+    decoder = networks(layers.IndependentHuber, scale="optimal")[1]
+    model = VAE(encoder, decoder, seed=1)
+    model.compile(keras.optimizers.SGD(0.0))
+    norm, head = encoder.layers[0], decoder.layers[-1]
+    fit(model, 5 * X, epochs=3)
+    assert (numpy(norm.moving_variance) > 1.5).all()
+    (scale,) = head.non_trainable_weights
+    assert float(scale) > 1.2
+    moved = numpy(norm.moving_variance), float(scale)
+    model.evaluate(5 * X, verbose=0)
+    model.predict(5 * X, verbose=0)
+    np.testing.assert_array_equal(numpy(norm.moving_variance), moved[0])
+    assert float(scale) == moved[1]
 
 
 def test_losses_added_by_layers_count():
@@ -267,13 +322,21 @@ class LearnedPrior(keras.layers.Layer):
         None,
         tfd.MultivariateNormalDiag(np.ones(L, "f"), np.full(L, 2.0, "f")),
         tfd.Independent(tfd.Laplace(np.zeros(L, "f"), np.ones(L, "f")), 1),
+        tfd.MixtureSameFamily(
+            tfd.Categorical(probs=np.float32([0.4, 0.6])),
+            tfd.MultivariateNormalDiag(
+                np.eye(2, L, dtype="f"), np.ones(L, "f")
+            ),
+        ),
         LearnedPrior(),
     ],
-    ids=["default", "diagonal", "monte_carlo", "learned"],
+    ids=["default", "diagonal", "monte_carlo", "mixture", "learned"],
 )
 def test_priors_train_and_are_saved(prior, tmp_path):
     model = compiled(prior)
     fit(model, X, epochs=2)
+    found = model.predict(X, verbose=0)["kl"]
+    assert (found > 0).mean() > 0.9  # of an estimate, a few may be below
     if isinstance(prior, LearnedPrior):
         assert (numpy(prior.loc) != 0).all()
     model.save(tmp_path / "model.keras")
@@ -404,6 +467,9 @@ def test_the_parts_are_checked():
         VAE(encoder, dense)
     with pytest.raises(ValueError, match=r"z of shape \(1, 2\).*\(None, 3\)"):
         VAE(encoder, networks(latent=3)[1])
+    for objective in ("elbo", ELBO):
+        with pytest.raises(TypeError, match=r"a layer such as ELBO\(\)"):
+            VAE(encoder, decoder, objective=objective)
     prior = tfd.MultivariateNormalDiag(np.zeros(3, "f"), np.ones(3, "f"))
     with pytest.raises(ValueError, match=r"a prior over \(3,\)"):
         VAE(encoder, decoder, prior=prior).evaluate(X)
@@ -515,6 +581,71 @@ def test_a_posterior_without_gradient_is_refused():
         model.fit(X, verbose=0)
 
 
+def test_data_of_no_use():
+    model = compiled()
+    for x in (X[:0], None, np.float32(3.0)):
+        with pytest.raises(ValueError, match="one array"):
+            model.fit(x, verbose=0)
+    assert model.fit([X], verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_one_batch_at_a_time(built):
+    model = VAE(*networks(built=built), seed=1)
+    model.compile(keras.optimizers.Adam(0.05))
+    losses = [
+        model.train_on_batch(X, return_dict=True)["loss"] for _ in range(8)
+    ]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(model.test_on_batch(X)[0])
+
+
+def test_a_learned_prior_in_half_precision_is_refused():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = compiled(LearnedPrior())
+        right = compiled(LearnedPrior(dtype="float32"))
+    except ValueError as error:
+        assert 'dtype="float32"' in str(error)  # noqa: PT017
+    else:
+        with pytest.raises(ValueError, match='dtype="float32"'):
+            fit(model, X)
+        fit(right, X)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclass(VAE):
+    """With the usual `get_config`, of its own arguments only."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(*networks(), **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def test_a_subclass_is_saved(tmp_path):
+    model = Subclass(3)
+    model.compile("adam")
+    fit(model, X)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(X, verbose=0) == model.evaluate(X, verbose=0)
+
+
+def test_a_lambda_for_beta_is_refused_when_saved(tmp_path):
+    model = compiled(objective=ELBO(beta=lambda step: 1.0))
+    with pytest.raises(TypeError, match="register_keras_serializable"):
+        model.save(tmp_path / "model.keras")
+
+
 def test_sampling_before_the_model_knows_its_latents():
     with pytest.raises(ValueError, match="Call it on a batch"):
         VAE(*networks(built=False)).sample(3)
@@ -576,8 +707,35 @@ def test_a_loss_that_is_no_number_stops_training(part, term, tmp_path):
     keras.saving.load_model(checkpoint).evaluate(X, verbose=0)
 
 
-def test_an_exploding_learning_rate_is_named():
-    model = compiled(optimizer=keras.optimizers.SGD(1e20))
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size"),
+    [
+        (lambda: keras.optimizers.SGD(1e20), 16),
+        (lambda: keras.optimizers.Adam(1e30), 16),
+        # The only step of the epoch: its loss is finite, its update is not.
+        (lambda: keras.optimizers.SGD(1e38), 64),
+    ],
+)
+def test_an_exploding_learning_rate_is_named(optimizer, batch_size, tmp_path):
+    model = compiled(optimizer=optimizer())
+    before = model.get_weights()
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "last.keras")
     with pytest.raises(NonFiniteLossError, match="from before the call of fit"):
-        fit(model, X)
+        model.fit(
+            X,
+            batch_size=batch_size,
+            epochs=2,
+            verbose=0,
+            callbacks=[checkpoint],
+        )
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
     assert np.isfinite(model.evaluate(X, verbose=0)[0])
+    assert not (tmp_path / "last.keras").exists()
+
+
+def test_broken_weights_are_not_blamed_on_the_data():
+    model = compiled()
+    model.decoder.layers[-2].bias.assign(np.full(2 * D, np.nan, "float32"))
+    with pytest.raises(ValueError, match="weights of the model must be finite"):
+        model.evaluate(X, verbose=0)

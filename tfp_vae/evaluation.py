@@ -7,6 +7,8 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.models import VAE
+from tfp_vae.models.data_checks import examine
+from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
 from tfp_vae.substrate import Tensor, jit, tfp_seed
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood"]
@@ -58,11 +60,23 @@ def marginal_log_likelihood(
     Returns:
         `MarginalLogLikelihood`.
 
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+
     Reference:
         Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
         2016. https://arxiv.org/abs/1509.00519
     """
+    if min(num_samples, batch_size) < 1:
+        raise ValueError(
+            "num_samples and batch_size are at least 1. Received: "
+            f"num_samples={num_samples}, batch_size={batch_size}."
+        )
     x = np.asarray(x)
+    if x.dtype == np.float64:
+        x = x.astype(keras.config.floatx())  # as `fit` does
+    examine(vae, x, None)
     batch_size = min(batch_size, len(x))
     chunks = -(-num_samples // max(_ROWS // batch_size, 1))
     samples = -(-num_samples // chunks)
@@ -108,6 +122,8 @@ def _log_weights(vae: VAE, x: Tensor, samples: int, seed: Tensor) -> Tensor:
     prior = vae.prior_distribution(posterior)
     z = posterior.sample(samples, seed=seed)
     likelihood = vae.decode(ops.reshape(z, (-1, *z.shape[2:])))
+    check_likelihood(likelihood, x, samples)
+    x = in_dtype_of(likelihood, x)
     copies = ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
     log_likelihood = ops.reshape(likelihood.log_prob(copies), (samples, -1))
     return log_likelihood + prior.log_prob(z) - posterior.log_prob(z)

@@ -52,8 +52,8 @@ def _tile(images: np.ndarray, across: int = 6) -> np.ndarray:
     images = np.clip(np.asarray(images, "float32"), 0.0, 1.0)
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
-    images = images[: len(images) // across * across]
-    margin = [(0, 0), (0, 1), (0, 1), *[(0, 0)] * (images.ndim - 3)]
+    missing = -len(images) % across
+    margin = [(0, missing), (0, 1), (0, 1), *[(0, 0)] * (images.ndim - 3)]
     images = np.pad(images, margin, constant_values=0.5)
     rows = images.reshape(-1, across, *images.shape[1:])
     return np.concatenate(np.concatenate(rows, axis=1), axis=1)

@@ -6,6 +6,7 @@ once, in `keras.ops` and in the `tfp`, `tfd` and `tfb` found here.
 """
 
 import importlib
+import random
 from typing import Any
 
 import keras
@@ -44,6 +45,8 @@ if _BACKEND == "tensorflow":
         """The scope in which a model makes its variables."""
         return model.distribute_strategy.scope()
 
+    _SEED_DTYPE = "int64"
+
     def _to_tfp_seed(state: Tensor) -> Tensor:
         """Folds Keras' 64-bit pair to int32 and in the replica's number.
 
@@ -74,6 +77,8 @@ elif _BACKEND == "jax":
         """`tf.distribute` has no meaning here: an empty scope."""
         return contextlib.nullcontext(model)
 
+    _SEED_DTYPE = "uint32"
+
     def _to_tfp_seed(state: Tensor) -> Tensor:
         return state
 
@@ -99,7 +104,7 @@ samplers = importlib.import_module(f"{_INTERNAL}.samplers")
 tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
 
 
-def tfp_seed(seed: int | keras.random.SeedGenerator | None) -> Tensor:
+def tfp_seed(seed: Any) -> Tensor:
     """A seed for TFP's samplers out of a Keras seed.
 
     Args:
@@ -110,7 +115,10 @@ def tfp_seed(seed: int | keras.random.SeedGenerator | None) -> Tensor:
         A stateless seed of shape `[2]`, distinct on each replica of a
         `tf.distribute` strategy.
     """
-    generator: Any = seed
-    if not isinstance(seed, keras.random.SeedGenerator):
-        generator = keras.random.SeedGenerator(seed)
-    return _to_tfp_seed(generator.next())
+    if isinstance(seed, keras.random.SeedGenerator):
+        return _to_tfp_seed(seed.next())
+    if seed is None:
+        seed = random.randrange(2**31)
+    # A constant and no `SeedGenerator`, whose variable no compiled function
+    # could make.
+    return _to_tfp_seed(keras.ops.convert_to_tensor([seed, 0], _SEED_DTYPE))

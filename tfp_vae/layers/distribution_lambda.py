@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.distributions.serialization import serialize_function
 from tfp_vae.layers.distribution_layer import DistributionLayer
 from tfp_vae.substrate import Tensor, tfd
 
@@ -75,20 +76,10 @@ class DistributionLambda(DistributionLayer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["event_shape"]
-        function = self.make_distribution_fn
-        name = keras.saving.get_registered_name(function)
-        if keras.saving.get_registered_object(name) is not function:
-            raise TypeError(
-                "A DistributionLambda is saved by the name of its function, so "
-                "that loading runs no code from the file. Give it a named "
-                "function decorated by "
-                "@keras.saving.register_keras_serializable(), or write a "
-                f"DistributionLayer. Received: {function!r}."
-            )
         return {
             **config,
-            "make_distribution_fn": keras.saving.serialize_keras_object(
-                function
+            "make_distribution_fn": serialize_function(
+                self.make_distribution_fn, "A DistributionLambda"
             ),
         }
 

@@ -1,12 +1,19 @@
 """The base of every layer that returns a distribution."""
 
+import numbers
 from typing import Any
 
 import keras
 
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["DistributionLayer", "canonical_event_shape"]
+__all__ = [
+    "DistributionLayer",
+    "canonical_event_shape",
+    "check_min_scale",
+    "check_width",
+    "is_positive_number",
+]
 
 
 def canonical_event_shape(event_shape: Any) -> tuple[int, ...]:
@@ -125,6 +132,42 @@ class DistributionLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "event_shape": self.event_shape}
+
+
+def is_positive_number(value: Any) -> bool:
+    """Whether a value is a finite number above zero, of Python or numpy.
+
+    Args:
+        value: anything.
+
+    Returns:
+        A bool; booleans are not numbers here.
+    """
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and 0 < value < float("inf")
+    )
+
+
+def check_min_scale(min_scale: Any) -> float:
+    """Refuses a floor that would let a scale be zero or negative.
+
+    Args:
+        min_scale: the argument of a layer.
+
+    Returns:
+        The floor as a float.
+
+    Raises:
+        ValueError: unless it is a finite number above zero.
+    """
+    if not is_positive_number(min_scale):
+        raise ValueError(
+            "min_scale is the floor that keeps a density bounded: a positive "
+            f"number. Received: min_scale={min_scale!r}."
+        )
+    return float(min_scale)
 
 
 def check_width(

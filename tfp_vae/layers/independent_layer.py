@@ -9,7 +9,9 @@ from keras import ops
 from tfp_vae.layers.distribution_layer import (
     DistributionLayer,
     canonical_event_shape,
+    check_min_scale,
     check_width,
+    is_positive_number,
 )
 from tfp_vae.layers.optimal_scale import OptimalScale
 from tfp_vae.substrate import Tensor, tfd
@@ -84,32 +86,33 @@ class IndependentLayer(DistributionLayer):
             name: kwargs.pop(name, mode) for name, mode in self.positive.items()
         }
         super().__init__(event_shape, **kwargs)
-        for name, mode in modes.items():
-            self._check_mode(name, mode)
-        if not min_scale > 0:
-            raise ValueError(
-                "min_scale is the floor that keeps a density bounded and must "
-                f"be positive. Received: min_scale={min_scale}."
-            )
-        self.modes = modes
-        self.min_scale = min_scale
+        self.modes = self._checked(modes)
+        self.min_scale = check_min_scale(min_scale)
         self._shared: dict[str, keras.Variable] = {}
 
-    def _check_mode(self, name: str, mode: str | float) -> None:
-        words = ["learned", "shared"]
-        has_optimum = (
-            type(self).optimal_scale is not IndependentLayer.optimal_scale
-        )
-        if name == "scale" and has_optimum:
-            words.append("optimal")
-        if isinstance(mode, str) and mode in words:
-            return
-        if isinstance(mode, (int, float)) and mode > 0:
-            return
-        raise ValueError(
-            f"In {type(self).__name__}, `{name}` is a positive number or one "
-            f"of {', '.join(map(repr, words))}. Received: {name}={mode!r}."
-        )
+    @classmethod
+    def _checked(cls, modes: dict[str, Any]) -> dict[str, str | float]:
+        """The modes, if there is one of each kind that exists."""
+        has_optimum = cls.optimal_scale is not IndependentLayer.optimal_scale
+        for name, mode in modes.items():
+            if name not in cls.positive:
+                raise ValueError(
+                    f"{cls.__name__} has modes for {tuple(cls.positive)}. "
+                    f"Received: {name}={mode!r}."
+                )
+            words = ["learned", "shared"]
+            if name == "scale" and has_optimum:
+                words.append("optimal")
+            if mode not in words and not is_positive_number(mode):
+                raise ValueError(
+                    f"In {cls.__name__}, `{name}` is a positive number or one "
+                    f"of {', '.join(map(repr, words))}. Received: "
+                    f"{name}={mode!r}."
+                )
+        return {
+            name: mode if isinstance(mode, str) else float(mode)
+            for name, mode in modes.items()
+        }
 
     def element_distribution(self, *args: Any, **kwargs: Any) -> Any:
         """The distribution of each element, of batch shape `[..., *event]`.
@@ -151,7 +154,7 @@ class IndependentLayer(DistributionLayer):
             The width of the layer before, when the parameters come flat. With
             the channels last it is `params_size(event_shape[-1])` channels.
         """
-        modes = {**cls.positive, **modes}
+        modes = cls._checked({**cls.positive, **modes})
         return len(cls._learned(modes)) * math.prod(
             canonical_event_shape(event_shape)
         )

@@ -5,10 +5,25 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.layers.distribution_layer import DistributionLayer, check_width
+from tfp_vae.layers.distribution_layer import (
+    DistributionLayer,
+    canonical_event_shape,
+    check_min_scale,
+    check_width,
+)
 from tfp_vae.substrate import Tensor, tfb, tfd
 
 __all__ = ["MultivariateNormalDiag", "MultivariateNormalTriL"]
+
+
+def _size(event_size: int) -> int:
+    shape = canonical_event_shape(event_size)
+    if len(shape) != 1:
+        raise ValueError(
+            "A distribution over vectors takes their size. Received: "
+            f"event_size={event_size!r}."
+        )
+    return shape[0]
 
 
 class _VectorLayer(DistributionLayer):
@@ -18,12 +33,7 @@ class _VectorLayer(DistributionLayer):
     """
 
     def __init__(self, event_size: int, **kwargs: Any) -> None:
-        super().__init__(event_size, **kwargs)
-        if len(self.event_shape) != 1:
-            raise ValueError(
-                f"{type(self).__name__} is a distribution over vectors and "
-                f"takes their size. Received: event_size={event_size!r}."
-            )
+        super().__init__(_size(event_size), **kwargs)
         self.event_size = self.event_shape[0]
 
     @staticmethod
@@ -64,12 +74,12 @@ class MultivariateNormalDiag(_VectorLayer):
         self, event_size: int, min_scale: float = 1e-6, **kwargs: Any
     ) -> None:
         super().__init__(event_size, **kwargs)
-        self.min_scale = min_scale
+        self.min_scale = check_min_scale(min_scale)
 
     @staticmethod
     def params_size(event_size: int) -> int:
         """`2 * event_size`."""
-        return 2 * event_size
+        return 2 * _size(event_size)
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         loc, raw_scale = ops.split(params, 2, axis=-1)
@@ -105,6 +115,7 @@ class MultivariateNormalTriL(_VectorLayer):
     @staticmethod
     def params_size(event_size: int) -> int:
         """`event_size + event_size * (event_size + 1) / 2`."""
+        event_size = _size(event_size)
         return event_size + event_size * (event_size + 1) // 2
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:

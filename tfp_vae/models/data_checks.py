@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.models.guard import all_finite
+from tfp_vae.objectives.checks import in_dtype_of
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
 __all__ = ["examine", "examine_validation"]
@@ -23,7 +25,13 @@ __all__ = ["examine", "examine_validation"]
 _FIRST_ROWS = 2
 
 
-def examine(model: keras.Model, x: Any, y: Any, support: bool = True) -> Any:
+def examine(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    support: bool = True,
+) -> tuple[Any, Any]:
     """Builds a model on data and refuses data it cannot be trained on.
 
     A few rows go through the model eagerly, so that what does not fit is said
@@ -33,26 +41,44 @@ def examine(model: keras.Model, x: Any, y: Any, support: bool = True) -> Any:
         model: a `VAE`.
         x: arrays or a pipeline, as `keras.Model.fit` takes them.
         y: targets, when x are arrays.
+        sample_weight: weights, when x are arrays.
         support: whether to try the target on the likelihood.
 
     Returns:
-        The source to train from: x, but for a generator, of which an item had
-        to be taken.
+        `(x, y)` to train from. x is another object for a generator, of which an
+        item had to be taken. y is x where there are weights but no targets,
+        since Keras drops weights that come without.
 
     Raises:
         TypeError, ValueError: if the parts of the model, the shapes or the
             values of the data do not fit.
     """
+    if isinstance(x, (list, tuple)) and len(x) == 1:
+        x = x[0]
     x_seen, y_seen, x = _peek(x, y)
-    if not hasattr(x_seen, "shape"):
-        return x
+    if not hasattr(x_seen, "shape") or not x_seen.shape or not x_seen.shape[0]:
+        received = (
+            f"shape {x_seen.shape}" if hasattr(x_seen, "shape") else x_seen
+        )
+        raise ValueError(
+            "The data of a VAE are one array [N, *event] with N > 0, or a "
+            f"pipeline of batches of it. Received: {received}."
+        )
+    if sample_weight is not None:
+        weights = _check_finite("sample_weight", sample_weight)
+        if (weights < 0).any():
+            raise ValueError(
+                "Weights of examples are not negative. Received: "
+                f"{weights.min()}."
+            )
+        y = x if y is None else y
     x_values = target = _check_finite("x", x_seen)
     if y_seen is not None:
         target = _check_finite("y", y_seen)
     rows = _telling_rows(target)
     with strategy_scope(model):
         _try_rows(model, x_values[rows], target[rows], support)
-    return x
+    return x, y
 
 
 def examine_validation(model: keras.Model, data: Any) -> Any:
@@ -69,9 +95,9 @@ def examine_validation(model: keras.Model, data: Any) -> Any:
         TypeError, ValueError: as `examine`.
     """
     if not isinstance(data, (list, tuple)):
-        return examine(model, data, None)
+        return examine(model, data, None)[0]
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    return (examine(model, x, y), y, sample_weight)
+    return (*examine(model, x, y, sample_weight), sample_weight)
 
 
 def _peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -143,12 +169,19 @@ def _try_rows(
     likelihood = y_pred[-1]
     copies = model.objective.num_samples
     target = ops.tile(target, (copies, *[1] * (len(target.shape) - 1)))
-    density = keras.backend.standardize_dtype(likelihood.dtype)
-    if "float" in density:
-        target = ops.cast(target, density)
-    model.warned_of_values = _check_support(
-        likelihood, target, model.warned_of_values
-    )
+    target = in_dtype_of(likelihood, target)
+    try:
+        model.warned_of_values = _check_support(
+            likelihood, target, model.warned_of_values
+        )
+    except ValueError as error:
+        # Data are not to blame for what broken weights make of them.
+        if all_finite(model.trainable_variables):
+            raise
+        raise ValueError(
+            "The weights of the model must be finite. Received: NaN or "
+            "infinite ones. Load the weights of a run that went well."
+        ) from error
 
 
 def _check_support(
@@ -161,14 +194,13 @@ def _check_support(
     likelihood, such as grey levels for a Bernoulli, are let through with a
     warning, since people train so on purpose; returns whether it was given.
     """
-    strict = _validated(likelihood)
-    fault = _fault(strict, target)
+    fault = _fault(likelihood, target)
     if fault is None:
         return warned
     values = ops.convert_to_numpy(target)
     received = f"values from {values.min()} to {values.max()}"
     if any(
-        _fault(strict, whole(target)) is not None
+        _fault(likelihood, whole(target)) is not None
         for whole in (ops.floor, ops.ceil)
     ):
         raise ValueError(
@@ -206,7 +238,7 @@ def _validated(distribution: tfd.Distribution) -> tfd.Distribution:
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        log_prob = likelihood.log_prob(target)
+        log_prob = _validated(likelihood).log_prob(target)
     # Each backend has its own kind of error for an assertion that fails.
     except Exception as error:
         message = getattr(error, "message", None) or str(error)

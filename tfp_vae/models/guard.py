@@ -6,23 +6,28 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["NonFiniteGuard", "NonFiniteLossError"]
+__all__ = ["NonFiniteGuard", "NonFiniteLossError", "all_finite"]
 
 _REMEDIES = {
     "log_likelihood": (
         "the likelihood has become too narrow for some example, or the decoder "
         "has overflowed: lower the learning rate, clip gradients (clipnorm=1.0 "
         'in the optimizer), raise min_scale or take scale="shared" in the '
-        "decoder's last layer, and look for outliers in the data"
+        "decoder's last layer, and look for NaN and outliers in the data"
     ),
     "kl": (
         "the posterior has collapsed to a point or run away: lower the "
         "learning rate, clip gradients (clipnorm=1.0 in the optimizer), or "
-        "raise min_scale in the encoder's last layer"
+        "put a higher floor under the posterior's scale (min_scale of "
+        "MultivariateNormalDiag); and look for NaN in the data"
     ),
     "loss": (
         "both terms of the objective are finite, so look at the regularizers "
         "and added losses"
+    ),
+    "weights": (
+        "the last update of the epoch was too large: lower the learning rate, "
+        "or clip gradients (clipnorm=1.0 in the optimizer)"
     ),
 }
 
@@ -34,7 +39,8 @@ class NonFiniteLossError(ArithmeticError):
     weights and the optimizer the state of the last good epoch.
 
     Attributes:
-        term: "log_likelihood", "kl", "log_likelihood and kl" or "loss".
+        term: "log_likelihood", "kl", "log_likelihood and kl", "loss", or
+            "weights" where the loss was still finite.
         epoch: the epoch, counted from 1.
         step: the step in the epoch, counted from 1. With
             `steps_per_execution` above 1, the last one of the execution.
@@ -57,6 +63,22 @@ class NonFiniteLossError(ArithmeticError):
         )
 
 
+def all_finite(variables: list[keras.Variable]) -> bool:
+    """Whether variables hold neither NaN nor infinity.
+
+    Args:
+        variables: of floating dtypes.
+
+    Returns:
+        A bool.
+    """
+    return all(
+        np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(v)))
+        or np.isfinite(keras.ops.convert_to_numpy(v)).all()
+        for v in variables
+    )
+
+
 class NonFiniteGuard(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first step that is not finite.
 
@@ -72,6 +94,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         super().__init__()
         self._good: list[np.ndarray] = []
         self._epoch = 0
+        self._step = 0
         self._failed: NonFiniteLossError | None = None
 
     def _variables(self) -> list[keras.Variable]:
@@ -90,10 +113,12 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         self._epoch = epoch + 1
+        self._step = 0
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
+        self._step = max(self._step, batch + 1)
         # The logs are running means: from the first bad step on they are bad.
         bad = [
             term
@@ -114,6 +139,9 @@ class NonFiniteGuard(keras.callbacks.Callback):
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
+        # The loss of a step is that before its update.
+        if not all_finite(self.model.trainable_variables):
+            raise NonFiniteLossError("weights", self._epoch, self._step)
         self._keep()
 
     def restore(self) -> None:

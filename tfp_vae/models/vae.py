@@ -9,12 +9,26 @@ from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.models.parts import (
+    check_layer,
+    check_objective,
+    check_prior,
+    fits,
+    run_part,
+)
 from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
 from tfp_vae.objectives.checks import (
     check_distribution,
+    in_dtype_of,
     static_shape,
 )
-from tfp_vae.substrate import Tensor, tfd, tfp_seed
+from tfp_vae.substrate import (
+    Tensor,
+    samplers,
+    strategy_scope,
+    tfd,
+    tfp_seed,
+)
 
 __all__ = ["VAE"]
 
@@ -104,17 +118,15 @@ class VAE(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for role, part in (("encoder", encoder), ("decoder", decoder)):
-            if not isinstance(part, keras.layers.Layer):
-                raise TypeError(
-                    f"The {role} is a Keras layer or model, so that its "
-                    f"weights train. Received: {part!r}."
-                )
-        _check_prior(prior)
+        check_layer(encoder, "encoder")
+        check_layer(decoder, "decoder")
+        check_prior(prior)
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior
-        self.objective = ELBO() if objective is None else objective
+        self.objective = check_objective(
+            ELBO() if objective is None else objective
+        )
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         # Evaluation has noise of its own, the same at every call: two models,
@@ -123,7 +135,6 @@ class VAE(keras.Model):
         self._evaluation_seed_generator = keras.random.SeedGenerator(
             self._evaluation_seed
         )
-        self._latent_prior: tfd.Distribution | None = None
         # Whether it was said that the data are no outcomes of the likelihood.
         self.warned_of_values = False
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
@@ -151,7 +162,7 @@ class VAE(keras.Model):
     def call(
         self, x: Tensor, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
-        posterior = self.encode(x)
+        posterior = self.encode(x, training=training)
         if training and (
             posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
         ):
@@ -166,29 +177,38 @@ class VAE(keras.Model):
         )
         if samples == 1:
             z = posterior.sample(seed=seed)
-            return posterior, z, self.decode(z)
+            return posterior, z, self.decode(z, training=training)
         z = posterior.sample(samples, seed=seed)
         # A decoder need take no more than one batch dimension.
-        return posterior, z, self.decode(ops.reshape(z, (-1, *z.shape[2:])))
+        flat = ops.reshape(z, (-1, *z.shape[2:]))
+        return posterior, z, self.decode(flat, training=training)
 
-    def encode(self, x: Tensor) -> tfd.Distribution:
+    def encode(
+        self, x: Tensor, training: bool | None = None
+    ) -> tfd.Distribution:
         """The posterior q(z|x).
 
         Args:
             x: `[B, *event]`.
+            training: whether layers such as Dropout are in training.
 
         Returns:
             A distribution of batch shape `[B]` over the latent event.
         """
         return check_distribution(
-            self.encoder(x), "the encoder", "MultivariateNormalDiag"
+            run_part(self.encoder, x, training),
+            "the encoder",
+            "MultivariateNormalDiag",
         )
 
-    def decode(self, z: Tensor) -> tfd.Distribution:
+    def decode(
+        self, z: Tensor, training: bool | None = None
+    ) -> tfd.Distribution:
         """The likelihood p(x|z).
 
         Args:
             z: `[B, *latent]`.
+            training: whether layers such as Dropout are in training.
 
         Returns:
             A distribution of batch shape `[B]` over the examples.
@@ -198,7 +218,7 @@ class VAE(keras.Model):
         if (
             isinstance(expected, tuple)
             and received is not None
-            and not _fits(received, expected)
+            and not fits(received, expected)
         ):
             raise ValueError(
                 "The decoder must take what the posterior draws. Received: z "
@@ -206,7 +226,9 @@ class VAE(keras.Model):
                 "and decoder the same latent size."
             )
         return check_distribution(
-            self.decoder(z), "the decoder", "IndependentNormal"
+            run_part(self.decoder, z, training),
+            "the decoder",
+            "IndependentNormal",
         )
 
     def prior_distribution(
@@ -376,7 +398,7 @@ class VAE(keras.Model):
         }
         if static_shape(likelihood.event_shape) == tuple(x.shape)[1:]:
             summary["log_likelihood"] = likelihood.log_prob(
-                ops.cast(x, keras.backend.standardize_dtype(likelihood.dtype))
+                in_dtype_of(likelihood, x)
             )
         return summary
 
@@ -392,6 +414,9 @@ class VAE(keras.Model):
         callbacks: Any = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Trains the model, as `keras.Model.fit` does.
@@ -408,7 +433,13 @@ class VAE(keras.Model):
             validation_split: as in Keras.
             validation_data: `x_val`, `(x_val,)`, `(x_val, y_val)` or a
                 pipeline.
+            shuffle: as in Keras.
+            class_weight: as in Keras.
+            sample_weight: `[N]`, the weight of each example in the loss.
             **kwargs: the further arguments of `keras.Model.fit`.
+
+        The values of arrays are all looked at before the first step; of a
+        pipeline, those of the first batch.
 
         Returns:
             The history, with `loss`, `log_likelihood` and `kl` in nats per
@@ -420,9 +451,13 @@ class VAE(keras.Model):
             NonFiniteLossError: if the loss becomes NaN or infinite; the
                 weights are then those of the last good epoch.
         """
-        x = examine(self, x, y)
+        x, y = examine(self, x, y, sample_weight)
         if validation_data is not None:
             validation_data = examine_validation(self, validation_data)
+        if self.compiled and self.optimizer and not self.optimizer.built:
+            # Now, so that the guard keeps its variables from the start.
+            with strategy_scope(self):
+                self.optimizer.build(self.trainable_variables)
         guard = NonFiniteGuard()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(guard)
@@ -441,6 +476,9 @@ class VAE(keras.Model):
                 callbacks=callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
                 **kwargs,
             )
         except NonFiniteLossError:
@@ -448,7 +486,15 @@ class VAE(keras.Model):
             raise
 
     def evaluate(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        *args: Any,
+        seed: int | None = None,
+        **kwargs: Any,
     ) -> Any:
         """The loss and its terms, as `keras.Model.evaluate` gives them.
 
@@ -458,25 +504,63 @@ class VAE(keras.Model):
         Args:
             x: data, as in `fit`.
             y: the target, by default x.
+            batch_size: as in Keras.
+            verbose: as in Keras.
+            sample_weight: `[N]`, the weight of each example.
             *args: of `keras.Model.evaluate`.
-            **kwargs: of `keras.Model.evaluate`, and `seed`, an int that
-                chooses other noise.
+            seed: an int that chooses other noise.
+            **kwargs: of `keras.Model.evaluate`.
 
         Returns:
-            `[loss, kl, log_likelihood]` in the order of `metrics_names`, or a
-            dict with `return_dict=True`, in nats per example.
+            `[loss, log_likelihood, kl]`, or a dict with `return_dict=True`, in
+            nats per example.
 
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        seed = kwargs.pop("seed", None)
         # `fit` has looked at its validation data already.
         if not kwargs.get("_use_cached_eval_dataset", False):
-            x = examine(self, x, y)
+            x, y = examine(self, x, y, sample_weight)
         self._evaluation_seed_generator.state.assign(
             [self._evaluation_seed if seed is None else seed, 0]
         )
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(
+            x, y, batch_size, verbose, sample_weight, *args, **kwargs
+        )
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """One step, as `keras.Model.train_on_batch`; values go unchecked.
+
+        Args:
+            x: data, `[B, *event]`.
+            *args: of `keras.Model.train_on_batch`.
+            **kwargs: of `keras.Model.train_on_batch`.
+
+        Returns:
+            The loss and its terms.
+        """
+        self._build_on(x)
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss of one batch, as `keras.Model.test_on_batch`.
+
+        Args:
+            x: data, `[B, *event]`.
+            *args: of `keras.Model.test_on_batch`.
+            **kwargs: of `keras.Model.test_on_batch`.
+
+        Returns:
+            The loss and its terms.
+        """
+        self._build_on(x)
+        return super().test_on_batch(x, *args, **kwargs)
+
+    def _build_on(self, x: Any) -> None:
+        # Keras would build the model symbolically on JAX, which no model that
+        # returns distributions survives.
+        if not self.built:
+            examine(self, x, None, support=False)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What the model makes of each example, without noise.
@@ -497,7 +581,7 @@ class VAE(keras.Model):
             NotImplementedError: if a distribution has no mean or no standard
                 deviation.
         """
-        x = examine(self, x, None, support=False)
+        x, _ = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -526,13 +610,12 @@ class VAE(keras.Model):
         """
         if not self.built:
             raise ValueError(
-                "A model that has seen no data does not know its latent space. "
+                "A model that is not built does not know its latent space. "
                 "Call it on a batch, or fit it, before sample()."
             )
-        generator = keras.random.SeedGenerator(seed)
+        z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
         prior = self.prior_distribution(self._example_posterior())
-        z = prior.sample(n, seed=tfp_seed(generator))
-        return self.decode(z).sample(seed=tfp_seed(generator))
+        return self.decode(prior.sample(n, seed=z_seed)).sample(seed=x_seed)
 
     def _example_posterior(self) -> tfd.Distribution:
         shape = self.get_build_config()["input_shape"]
@@ -572,7 +655,7 @@ class VAE(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VAE":
         config = dict(config)
-        prior = config.pop("prior")
+        prior = config.pop("prior", None)
         if prior is not None and "distribution" in prior:
             prior = deserialize(prior["distribution"])
         elif prior is not None:
@@ -580,31 +663,8 @@ class VAE(keras.Model):
         parts = {
             name: keras.saving.deserialize_keras_object(config.pop(name))
             for name in ("encoder", "decoder", "objective")
+            if name in config
         }
-        return cls(prior=prior, **parts, **config)
-
-
-def _check_prior(prior: Any) -> None:
-    if prior is None or isinstance(prior, keras.layers.Layer):
-        return
-    if not isinstance(prior, tfd.Distribution):
-        raise TypeError(
-            "The prior is a tfp.distributions object of the running backend, a "
-            f"layer that returns one, or None. Received: {prior!r}."
-        )
-    if getattr(prior, "trainable_variables", ()):
-        raise ValueError(
-            "Keras does not see the variables inside a distribution: they "
-            "would neither train nor be saved. Make the prior a layer that "
-            "holds them by add_weight and returns the distribution. Received: "
-            f"{prior}."
-        )
-
-
-def _fits(
-    shape: tuple[int | None, ...], expected: tuple[int | None, ...]
-) -> bool:
-    return len(shape) == len(expected) and all(
-        None in pair or pair[0] == pair[1]
-        for pair in zip(shape[1:], expected[1:], strict=True)
-    )
+        if prior is not None:
+            parts["prior"] = prior
+        return cls(**parts, **config)

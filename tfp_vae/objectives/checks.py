@@ -7,15 +7,16 @@ traced and cost nothing afterwards.
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
     "check_distribution",
-    "check_dtype",
     "check_latent",
     "check_likelihood",
     "check_log_prob",
+    "in_dtype_of",
     "static_shape",
 ]
 
@@ -142,6 +143,16 @@ def check_latent(
                 len(prior.batch_shape) - 1,
             )
         )
+    dtypes = {
+        name: keras.backend.standardize_dtype(part.dtype)
+        for name, part in (("posterior", posterior), ("prior", prior))
+    }
+    if dtypes["posterior"] != dtypes["prior"]:
+        raise ValueError(
+            "Posterior and prior must have the same dtype. Received: "
+            f"{dtypes}. Under a mixed precision policy give the layer of a "
+            'learned prior dtype="float32".'
+        )
     if z is None:
         return None
     sample_dims = len(z.shape) - len(batch) - len(event)
@@ -156,12 +167,16 @@ def check_latent(
     return z.shape[0] if sample_dims else None
 
 
-def check_dtype(x: Tensor, likelihood: tfd.Distribution) -> None:
-    """Refuses data in another floating dtype than the likelihood's.
+def in_dtype_of(likelihood: tfd.Distribution, x: Tensor) -> Tensor:
+    """Data as the likelihood takes them: integers become its floats.
 
     Args:
-        x: data.
         likelihood: p(x|z).
+        x: data.
+
+    Returns:
+        `x`, or for integer data and a floating likelihood its cast. Floating
+        data stay what they are before a likelihood over integers.
 
     Raises:
         ValueError: if both are floating and differ.
@@ -174,6 +189,7 @@ def check_dtype(x: Tensor, likelihood: tfd.Distribution) -> None:
             f"{data}, a likelihood of {density} ({likelihood.name}). Cast the "
             f'data: x.astype("{density}").'
         )
+    return ops.cast(x, density) if "float" in density else x
 
 
 def check_log_prob(log_prob: Tensor, likelihood: tfd.Distribution) -> None:

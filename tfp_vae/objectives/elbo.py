@@ -1,5 +1,6 @@
 """The evidence lower bound, for any likelihood, posterior and prior."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factorized_kl_divergence, kl_divergence
+from tfp_vae.distributions.serialization import serialize_function
 from tfp_vae.objectives import checks
 from tfp_vae.substrate import Tensor, tfd
 
@@ -124,7 +126,9 @@ class ELBO(keras.layers.Layer):
     ) -> None:
         # Data must reach log_prob as they are, whatever the precision policy.
         super().__init__(autocast=False, **kwargs)
-        if not callable(beta) and not beta >= 0:
+        if not callable(beta) and not (
+            isinstance(beta, numbers.Real) and 0 <= beta < float("inf")
+        ):
             raise ValueError(
                 "beta weighs the KL and is a number >= 0 or a function of the "
                 f"training step. Received: beta={beta!r}."
@@ -181,7 +185,7 @@ class ELBO(keras.layers.Layer):
         checks.check_distribution(prior, "the prior", "DistributionLambda")
         samples = checks.check_latent(posterior, prior, z)
         checks.check_likelihood(likelihood, x, samples)
-        checks.check_dtype(x, likelihood)
+        x = checks.in_dtype_of(likelihood, x)
 
         log_likelihood = self._log_likelihood(x, likelihood, samples)
         kl = self._kl(posterior, prior, z, samples)
@@ -192,9 +196,6 @@ class ELBO(keras.layers.Layer):
     def _log_likelihood(
         self, x: Tensor, likelihood: tfd.Distribution, samples: int | None
     ) -> Tensor:
-        density = keras.backend.standardize_dtype(likelihood.dtype)
-        if "float" in density:
-            x = ops.cast(x, density)  # integers only: the rest is checked
         if samples is None:
             log_likelihood = likelihood.log_prob(x)
             checks.check_log_prob(log_likelihood, likelihood)
@@ -252,7 +253,7 @@ class ELBO(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         beta = self.beta
         if callable(beta):
-            beta = keras.saving.serialize_keras_object(beta)
+            beta = serialize_function(beta, "The beta of an ELBO")
         return {
             **super().get_config(),
             "beta": beta,

@@ -1,0 +1,113 @@
+"""What a VAE is made of: checked when it is put together, and called."""
+
+import inspect
+from typing import Any
+
+import keras
+
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["check_layer", "check_objective", "check_prior", "fits", "run_part"]
+
+
+def run_part(
+    layer: keras.layers.Layer, inputs: Tensor, training: bool | None
+) -> Any:
+    """Calls a layer, and says whether in training if it asks.
+
+    On JAX Keras passes `training` to the outermost `call` alone.
+
+    Args:
+        layer: encoder or decoder.
+        inputs: what it is called with.
+        training: whether in training.
+
+    Returns:
+        What the layer returns.
+    """
+    if "training" in inspect.signature(layer.call).parameters:
+        return layer(inputs, training=training)
+    return layer(inputs)
+
+
+def check_layer(part: Any, role: str) -> None:
+    """Refuses an encoder or decoder that is not a Keras layer.
+
+    Args:
+        part: the argument.
+        role: "encoder" or "decoder".
+
+    Raises:
+        TypeError: if it is no layer.
+    """
+    if not isinstance(part, keras.layers.Layer):
+        raise TypeError(
+            f"The {role} is a Keras layer or model, so that its weights train. "
+            f"Received: {part!r}."
+        )
+
+
+def check_objective(objective: Any) -> keras.layers.Layer:
+    """Refuses an objective that is not a layer such as `ELBO()`.
+
+    Args:
+        objective: the argument.
+
+    Returns:
+        The argument.
+
+    Raises:
+        TypeError: if it is another thing, such as a class.
+    """
+    if isinstance(objective, keras.layers.Layer) and hasattr(
+        objective, "num_samples"
+    ):
+        return objective
+    raise TypeError(
+        "The objective is a layer such as ELBO(), with the number of samples "
+        f"it asks for in num_samples. Received: {objective!r}."
+    )
+
+
+def check_prior(prior: Any) -> None:
+    """Refuses a prior that cannot be used, or whose variables would be lost.
+
+    Args:
+        prior: the argument.
+
+    Raises:
+        TypeError: if it is no distribution, layer or None.
+        ValueError: if it is a distribution that holds variables.
+    """
+    if prior is None or isinstance(prior, keras.layers.Layer):
+        return
+    if not isinstance(prior, tfd.Distribution):
+        raise TypeError(
+            "The prior is a tfp.distributions object of the running backend, a "
+            f"layer that returns one, or None. Received: {prior!r}."
+        )
+    if getattr(prior, "trainable_variables", ()):
+        raise ValueError(
+            "Keras does not see the variables inside a distribution: they "
+            "would neither train nor be saved. Make the prior a layer that "
+            "holds them by add_weight and returns the distribution. Received: "
+            f"{prior}."
+        )
+
+
+def fits(
+    shape: tuple[int | None, ...], expected: tuple[int | None, ...]
+) -> bool:
+    """Whether a batch of one shape can go into a model for another.
+
+    Args:
+        shape: with the batch dimension.
+        expected: with the batch dimension.
+
+    Returns:
+        A bool; an unknown size fits any.
+    """
+    return len(shape) == len(expected) and all(
+        None in pair or pair[0] == pair[1]
+        for pair in zip(shape[1:], expected[1:], strict=True)
+    )

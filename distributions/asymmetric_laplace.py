@@ -4,16 +4,13 @@ import math
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.location_scale import LocationScale
 from tfp_vae.substrate import (
     Tensor,
     assert_util,
-    dtype_util,
     parameter_properties,
-    ps,
-    samplers,
     tensor_util,
     tfb,
     tfd,
@@ -111,7 +108,7 @@ def _excess(x: Tensor) -> Tensor:
     return ops.where(is_near, near, distant - 1.0 - ops.log(distant))
 
 
-class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
+class AsymmetricLaplace(LocationScale):
     """The asymmetric Laplace with `loc`, `scale` and `quantile_level`.
 
     #### Mathematical details
@@ -158,6 +155,8 @@ class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
          34(9-10), 2005. https://doi.org/10.1080/03610920500199018
     """
 
+    _shapes = {"quantile_level": False}
+
     def __init__(
         self,
         loc: Tensor,
@@ -183,76 +182,21 @@ class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
             ValueError, InvalidArgumentError: under `validate_args`, if `scale`
                 is not positive or `quantile_level` not inside (0, 1).
         """
-        parameters = dict(locals())
-        dtype = dtype_util.common_dtype(
-            [loc, scale, quantile_level], np.float32
-        )
-        self._loc = tensor_util.convert_nonref_to_tensor(
-            loc, name="loc", dtype=dtype
-        )
-        self._scale = tensor_util.convert_nonref_to_tensor(
-            scale, name="scale", dtype=dtype
-        )
-        self._quantile_level = tensor_util.convert_nonref_to_tensor(
-            quantile_level, name="quantile_level", dtype=dtype
-        )
-        dtype_util.assert_same_float_dtype(
-            [self._loc, self._scale, self._quantile_level]
-        )
-        super().__init__(
-            dtype=dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=validate_args,
-            allow_nan_stats=allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(dict(locals()))
 
     @classmethod
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
-        def positive() -> Any:
-            return tfb.Softplus(low=dtype_util.eps(dtype))
-
-        properties = parameter_properties.ParameterProperties
-        return {
-            "loc": properties(),
-            "scale": properties(default_constraining_bijector_fn=positive),
-            "quantile_level": properties(
-                default_constraining_bijector_fn=tfb.Sigmoid
-            ),
-        }
-
-    @property
-    def loc(self) -> Tensor:
-        """The mode, and the quantile of `quantile_level`."""
-        return self._loc
-
-    @property
-    def scale(self) -> Tensor:
-        """The scale, in the units of `loc`."""
-        return self._scale
+        level = parameter_properties.ParameterProperties(
+            default_constraining_bijector_fn=tfb.Sigmoid
+        )
+        return {**cls._properties(dtype), "quantile_level": level}
 
     @property
     def quantile_level(self) -> Tensor:
         """The mass below `loc`."""
         return self._quantile_level
-
-    def _event_shape(self) -> Any:
-        return ()
-
-    def _event_shape_tensor(self) -> Tensor:
-        return np.array([], dtype=np.int32)
-
-    def _standardized(self, value: Tensor) -> Tensor:
-        return (value - self._tensor("loc")) / self._tensor("scale")
-
-    def _tensor(self, name: str) -> Tensor:
-        return ops.convert_to_tensor(getattr(self, f"_{name}"))
-
-    def _over_batch(self, statistic: Tensor) -> Tensor:
-        return ops.broadcast_to(statistic, self._batch_shape_tensor())
 
     def _log_normalizer(self) -> Tensor:
         below, above = _shares(self._tensor("quantile_level"))
@@ -281,13 +225,7 @@ class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
         below, above = _shares(self._tensor("quantile_level"))
         return _mass_below(-self._standardized(value), above, below)
 
-    def _quantile(self, value: Tensor) -> Tensor:
-        upper = value > 0.5
-        r = self._mirrored_quantile(ops.where(upper, 1.0 - value, value), upper)
-        return self._tensor("loc") + self._tensor("scale") * r
-
     def _mirrored_quantile(self, p: Tensor, upper: Tensor) -> Tensor:
-        """The standard quantile at p, or at 1 - p where `upper`; p <= 1/2."""
         level = ops.cast(
             self._tensor("quantile_level"),
             keras.backend.standardize_dtype(p.dtype),
@@ -298,32 +236,6 @@ class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
             ops.where(upper, level, 1.0 - level),
         )
         return ops.where(upper, -r, r)
-
-    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # By the quantile, so that draws move with the level too; a half is
-        # drawn and mirrored, so both tails reach as far as the smallest
-        # positive number does.
-        half_seed, sign_seed = samplers.split_seed(
-            seed, salt="asymmetric_laplace"
-        )
-        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
-        wide = "float64" if self.dtype == np.float64 else "float32"
-        half = samplers.uniform(
-            shape,
-            # Twice the smallest normal number: half of it is not flushed to 0.
-            minval=2.0 * np.finfo(wide).tiny,
-            maxval=1.0,
-            dtype=np.dtype(wide).type,
-            seed=half_seed,
-        )
-        sign = samplers.uniform(
-            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
-        )
-        r = ops.cast(
-            self._mirrored_quantile(0.5 * half, sign < 0),
-            keras.backend.standardize_dtype(sign.dtype),
-        )
-        return self._tensor("loc") + self._tensor("scale") * r
 
     def _mean(self) -> Tensor:
         level = self._tensor("quantile_level")
@@ -350,20 +262,11 @@ class AsymmetricLaplace(tfd.AutoCompositeTensorDistribution):
     def _entropy(self) -> Tensor:
         return self._over_batch(1.0 + self._log_normalizer())
 
-    def _default_event_space_bijector(self) -> Any:
-        return tfb.Identity(validate_args=self.validate_args)
-
     def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
-        if not self.validate_args:
-            return []
-        assertions = []
-        if is_init != tensor_util.is_ref(self._scale):
-            assertions.append(
-                assert_util.assert_positive(
-                    self._scale, message="Argument `scale` must be positive."
-                )
-            )
-        if is_init != tensor_util.is_ref(self._quantile_level):
+        assertions = super()._parameter_control_dependencies(is_init)
+        if self.validate_args and is_init != tensor_util.is_ref(
+            self._quantile_level
+        ):
             message = "Argument `quantile_level` must be inside (0, 1)."
             level = self._tensor("quantile_level")
             assertions += [

@@ -4,20 +4,10 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from tfp_vae.substrate import (
-    Tensor,
-    assert_util,
-    dtype_util,
-    parameter_properties,
-    ps,
-    samplers,
-    tensor_util,
-    tfb,
-    tfd,
-)
+from tfp_vae.distributions.location_scale import SymmetricLocationScale
+from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["HyperbolicSecant"]
 
@@ -74,7 +64,7 @@ def _tail_quantile(q: Tensor) -> Tensor:
     return ops.where(is_near, ops.log1p(near) - ops.log1p(-near), -ops.log(far))
 
 
-class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
+class HyperbolicSecant(SymmetricLocationScale):
     """The hyperbolic secant distribution with `loc` and `scale`.
 
     #### Mathematical details
@@ -137,129 +127,24 @@ class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
             ValueError, InvalidArgumentError: under `validate_args`, if `scale`
                 is not positive.
         """
-        parameters = dict(locals())
-        dtype = dtype_util.common_dtype([loc, scale], np.float32)
-        self._loc = tensor_util.convert_nonref_to_tensor(
-            loc, name="loc", dtype=dtype
-        )
-        self._scale = tensor_util.convert_nonref_to_tensor(
-            scale, name="scale", dtype=dtype
-        )
-        dtype_util.assert_same_float_dtype([self._loc, self._scale])
-        super().__init__(
-            dtype=dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=validate_args,
-            allow_nan_stats=allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(dict(locals()))
 
     @classmethod
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
-        def positive() -> Any:
-            return tfb.Softplus(low=dtype_util.eps(dtype))
-
-        properties = parameter_properties.ParameterProperties
-        return {
-            "loc": properties(),
-            "scale": properties(default_constraining_bijector_fn=positive),
-        }
-
-    @property
-    def loc(self) -> Tensor:
-        """The centre: mean, median and mode."""
-        return self._loc
-
-    @property
-    def scale(self) -> Tensor:
-        """The scale, in the units of `loc`."""
-        return self._scale
-
-    def _event_shape(self) -> Any:
-        return ()
-
-    def _event_shape_tensor(self) -> Tensor:
-        return np.array([], dtype=np.int32)
-
-    def _standardized(self, value: Tensor) -> Tensor:
-        return (value - self._tensor("loc")) / self._tensor("scale")
-
-    def _tensor(self, name: str) -> Tensor:
-        return ops.convert_to_tensor(getattr(self, f"_{name}"))
-
-    def _over_batch(self, statistic: Tensor) -> Tensor:
-        return ops.broadcast_to(statistic, self._batch_shape_tensor())
+        return cls._properties(dtype)
 
     def _log_prob(self, value: Tensor) -> Tensor:
         scale = self._tensor("scale")
         r = (value - self._tensor("loc")) / scale
         return -_log_cosh(r) - (ops.log(scale) + _LOG_PI)
 
-    def _log_cdf(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(self._standardized(value))
+    def _log_upper_tail(self, x: Tensor) -> Tensor:
+        return ops.log(_scaled_tail(x)) - x
 
-    def _log_survival_function(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(-self._standardized(value))
-
-    def _cdf(self, value: Tensor) -> Tensor:
-        return self._mass_below(self._standardized(value))
-
-    def _survival_function(self, value: Tensor) -> Tensor:
-        return self._mass_below(-self._standardized(value))
-
-    def _log_mass_below(self, r: Tensor) -> Tensor:
-        # `where` and not `abs`: the derivative at r = 0 must be the density.
-        x = ops.where(r < 0, -r, r)
-        tail = ops.log(_scaled_tail(x)) - x
-        return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
-
-    def _mass_below(self, r: Tensor) -> Tensor:
-        x = ops.where(r < 0, -r, r)
-        tail = _scaled_tail(x) * ops.exp(-x)
-        return ops.where(r < 0, tail, 1.0 - tail)
-
-    def _quantile(self, value: Tensor) -> Tensor:
-        upper = value > 0.5
-        x = _tail_quantile(ops.where(upper, 1.0 - value, value))
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            upper, x, -x
-        )
-
-    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # A half is drawn and mirrored, so both tails reach as far as the
-        # smallest positive number does.
-        half_seed, sign_seed = samplers.split_seed(
-            seed, salt="hyperbolic_secant"
-        )
-        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
-        wide = "float64" if self.dtype == np.float64 else "float32"
-        half = samplers.uniform(
-            shape,
-            # Twice the smallest normal number: half of it is not flushed to 0.
-            minval=2.0 * np.finfo(wide).tiny,
-            maxval=1.0,
-            dtype=np.dtype(wide).type,
-            seed=half_seed,
-        )
-        sign = samplers.uniform(
-            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
-        )
-        x = ops.cast(
-            _tail_quantile(0.5 * half),
-            keras.backend.standardize_dtype(sign.dtype),
-        )
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            sign < 0, -x, x
-        )
-
-    def _mean(self) -> Tensor:
-        return self._over_batch(self._tensor("loc"))
-
-    def _mode(self) -> Tensor:
-        return self._mean()
+    def _upper_quantile(self, q: Tensor) -> Tensor:
+        return _tail_quantile(q)
 
     def _variance(self) -> Tensor:
         return ops.square(self._stddev())
@@ -269,15 +154,3 @@ class HyperbolicSecant(tfd.AutoCompositeTensorDistribution):
 
     def _entropy(self) -> Tensor:
         return self._over_batch(ops.log(self._tensor("scale")) + _LOG_2PI)
-
-    def _default_event_space_bijector(self) -> Any:
-        return tfb.Identity(validate_args=self.validate_args)
-
-    def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
-        if not self.validate_args or is_init == tensor_util.is_ref(self._scale):
-            return []
-        return [
-            assert_util.assert_positive(
-                self._scale, message="Argument `scale` must be positive."
-            )
-        ]

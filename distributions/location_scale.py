@@ -146,6 +146,43 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
     def _over_batch(self, statistic: Tensor) -> Tensor:
         return ops.broadcast_to(statistic, self._batch_shape_tensor())
 
+    @in_single_precision
+    def _quantile(self, value: Tensor) -> Tensor:
+        upper = value > 0.5
+        r = self._mirrored_quantile(ops.where(upper, 1.0 - value, value), upper)
+        return self._tensor("loc") + self._tensor("scale") * r
+
+    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
+        # By the quantile, so that draws move with every parameter. A half is
+        # drawn and mirrored, so both tails reach as far as the smallest
+        # positive number does.
+        half_seed, side_seed = samplers.split_seed(seed, salt="location_scale")
+        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
+        wide = "float64" if self.dtype == np.float64 else "float32"
+        half = samplers.uniform(
+            shape,
+            # Twice the smallest normal number: half of it is not flushed to 0.
+            minval=2.0 * np.finfo(wide).tiny,
+            maxval=1.0,
+            dtype=np.dtype(wide).type,
+            seed=half_seed,
+        )
+        side = samplers.uniform(
+            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=side_seed
+        )
+        r = ops.cast(
+            self._mirrored_quantile(0.5 * half, side > 0),
+            keras.backend.standardize_dtype(side.dtype),
+        )
+        return self._tensor("loc") + self._tensor("scale") * r
+
+    def _mirrored_quantile(self, p: Tensor, upper: Tensor) -> Tensor:
+        """The standard quantile at p, or at 1 - p where `upper`; p <= 1/2.
+
+        In the dtype of p, which for a draw is float32 at least.
+        """
+        raise NotImplementedError
+
     def _default_event_space_bijector(self) -> Any:
         return tfb.Identity(validate_args=self.validate_args)
 
@@ -202,38 +239,9 @@ class SymmetricLocationScale(LocationScale):
         tail = ops.exp(self._log_upper_tail(ops.where(r < 0, -r, r)))
         return ops.where(r < 0, tail, 1.0 - tail)
 
-    @in_single_precision
-    def _quantile(self, value: Tensor) -> Tensor:
-        upper = value > 0.5
-        x = self._upper_quantile(ops.where(upper, 1.0 - value, value))
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            upper, x, -x
-        )
-
-    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # A half is drawn and mirrored, so both tails reach as far as the
-        # smallest positive number does.
-        half_seed, sign_seed = samplers.split_seed(seed, salt="symmetric")
-        shape = ps.concat([[n], self._batch_shape_tensor()], 0)
-        wide = "float64" if self.dtype == np.float64 else "float32"
-        half = samplers.uniform(
-            shape,
-            # Twice the smallest normal number: half of it is not flushed to 0.
-            minval=2.0 * np.finfo(wide).tiny,
-            maxval=1.0,
-            dtype=np.dtype(wide).type,
-            seed=half_seed,
-        )
-        sign = samplers.uniform(
-            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=sign_seed
-        )
-        x = ops.cast(
-            self._upper_quantile(0.5 * half),
-            keras.backend.standardize_dtype(sign.dtype),
-        )
-        return self._tensor("loc") + self._tensor("scale") * ops.where(
-            sign < 0, -x, x
-        )
+    def _mirrored_quantile(self, p: Tensor, upper: Tensor) -> Tensor:
+        x = self._upper_quantile(p)
+        return ops.where(upper, x, -x)
 
     def _mean(self) -> Tensor:
         return self._over_batch(self._tensor("loc"))

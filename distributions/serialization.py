@@ -6,12 +6,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.huber import Huber
+from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.substrate import tfd
 
 __all__ = ["deserialize", "serialize", "serialize_function"]
 
-_OURS = {"Huber": Huber}
+_OURS = {
+    cls.__name__: cls for cls in (AsymmetricLaplace, Huber, HyperbolicSecant)
+}
 
 
 def _find_class(name: str) -> type | None:

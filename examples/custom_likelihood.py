@@ -20,29 +20,15 @@ from tfp_vae.substrate import samplers, tfd, tfp
 class Cardioid(tfd.AutoCompositeTensorDistribution):
     """p(x) = (1 + 2 rho cos(x - loc)) / (2 pi) for an angle x, rho < 1/2."""
 
-    def __init__(
-        self,
-        loc,
-        rho,
-        validate_args=False,
-        allow_nan_stats=True,
-        name="Cardioid",
-    ):
+    def __init__(self, loc, rho, validate_args=False):
         parameters = dict(locals())
         self.loc, self.rho = map(ops.convert_to_tensor, (loc, rho))
-        super().__init__(
-            dtype=self.loc.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=validate_args,
-            allow_nan_stats=allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
+        kind = (self.loc.dtype, tfd.NOT_REPARAMETERIZED)
+        super().__init__(*kind, validate_args, True, parameters)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
-        properties = tfp.util.ParameterProperties
-        return {"loc": properties(), "rho": properties()}
+        return dict.fromkeys(("loc", "rho"), tfp.util.ParameterProperties())
 
     def _event_shape(self):
         return ()
@@ -51,17 +37,11 @@ class Cardioid(tfd.AutoCompositeTensorDistribution):
         density = 2 * self.rho * ops.cos(x - self.loc)
         return ops.log1p(density) - math.log(2 * math.pi)
 
-    def _mean(self):
-        return self.loc + 0 * self.rho  # the mean direction
-
     def _sample_n(self, n, seed=None):
-        shape = (n, *self.batch_shape)
-        angle, keep = (
-            samplers.uniform(shape, dtype=self.dtype, seed=s)
-            for s in samplers.split_seed(seed)
-        )
-        angle = 2 * math.pi * angle  # or the opposite one, which is as unlikely
-        stays = 2 * keep < 1 + 2 * self.rho * ops.cos(angle)
+        shape, seeds = (n, *self.batch_shape), samplers.split_seed(seed)
+        angle, u = (samplers.uniform(shape, seed=s) for s in seeds)
+        angle = 2 * math.pi * angle  # or the opposite one, less likely
+        stays = 2 * u < 1 + 2 * self.rho * ops.cos(angle)
         return self.loc + ops.where(stays, angle, angle + math.pi)
 
 
@@ -72,7 +52,6 @@ class IndependentCardioid(layers.IndependentLayer):
     parameters = ("loc", "rho")
 
     def element_distribution(self, loc, rho):
-        """The distribution of one vane."""
         return Cardioid(loc, 0.5 * ops.sigmoid(rho))
 
 

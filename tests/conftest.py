@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import keras
+import mpmath
 import pytest
 
 if keras.backend.backend() == "tensorflow":
@@ -34,6 +35,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("thorough", max_examples=10_000, **_COMMON)
 hypothesis.settings.load_profile("default")
+
+
+# Enough that 1 less something of 1e-40 is not 1.
+mpmath.mp.dps = 50
 
 
 @pytest.fixture(autouse=True)

@@ -51,3 +51,15 @@ def numpy(tensor: Any) -> np.ndarray:
 
 def sample(distribution: tfd.Distribution, n: Any, seed: int = 0) -> np.ndarray:
     return numpy(distribution.sample(n, seed=tfp_seed(seed)))
+
+
+def assert_close(actual: Any, exact: Any, tolerance: float) -> None:
+    """Relative to the value, or to 1 where it is smaller.
+
+    A log density of about 0 is the difference of numbers of order 1.
+    """
+    actual = np.asarray(numpy(actual), np.float64)
+    exact = np.array([float(e) for e in exact])
+    error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
+    worst = int(np.argmax(error))
+    assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])

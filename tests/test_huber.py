@@ -1,14 +1,12 @@
 """Huber is a normalised density, right in its tails, limits and gradients."""
 
-import keras
 import mpmath
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from keras import ops
-from support import float64, gradients, numpy, sample
+from support import assert_close, float64, gradients, numpy, sample
 
 from tfp_vae.distributions import Huber
 from tfp_vae.substrate import tfd, tfp_seed
@@ -59,20 +57,6 @@ class Exact:
         inside -= 2 * d * mpmath.exp(-d * d / 2)
         outside = 2 * mpmath.exp(-d * d / 2) * (d + 2 / d + 2 / d**3)
         return (inside + outside) / self.z
-
-
-@pytest.fixture(autouse=True)
-def _digits():
-    with mpmath.workdps(50):
-        yield
-
-
-def assert_close(actual, exact, tolerance):
-    actual = np.asarray(numpy(actual), np.float64)
-    exact = np.array([float(e) for e in exact])
-    error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
-    worst = int(np.argmax(error))
-    assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])
 
 
 @pytest.mark.parametrize("delta", DELTAS)
@@ -266,69 +250,3 @@ def test_sample_gradients_are_those_of_the_quantile():
         implicit = gradients(lambda *p: weight * Huber(*p).cdf(y), *parameters)
         pathwise = gradients(draw, *parameters)
     np.testing.assert_allclose(pathwise, implicit, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_dtype_is_kept(dtype):
-    with float64():
-        parameters = [ops.cast(v, dtype) for v in (0.0, 1.0, 1.345)]
-        y = ops.cast([-3.0, 0.0, 0.5, 20.0], dtype)
-        huber = Huber(*parameters)
-        results = {
-            "sample": huber.sample(4, seed=tfp_seed(3)),
-            "quantile": huber.quantile(ops.cast([0.1, 0.9], dtype)),
-            **{
-                name: getattr(huber, name)(y)
-                for name in ("log_prob", "prob", "cdf", "log_cdf")
-            },
-            **{
-                name: getattr(huber, name)()
-                for name in ("mean", "variance", "stddev", "entropy", "mode")
-            },
-        }
-    reference = Huber(0.0, 1.0, 1.345)
-    tolerance = {"float16": 5e-3, "bfloat16": 3e-2}.get(dtype, 1e-5)
-    for name, value in results.items():
-        assert keras.backend.standardize_dtype(value.dtype) == dtype, name
-        assert np.isfinite(numpy(ops.cast(value, "float32"))).all(), name
-    np.testing.assert_allclose(
-        numpy(ops.cast(results["log_prob"], "float32")),
-        numpy(reference.log_prob(np.float32([-3.0, 0.0, 0.5, 20.0]))),
-        rtol=tolerance,
-    )
-
-
-def test_is_a_full_tfp_citizen():
-    huber = Huber([[0.0], [1.0]], [1.0, 2.0, 3.0], 1.345)
-    assert tuple(huber.batch_shape) == (2, 3)
-    assert tuple(huber.event_shape) == ()
-    assert tuple(huber.sample((4, 5), seed=tfp_seed(3)).shape) == (4, 5, 2, 3)
-    assert tuple(huber[:, :2].batch_shape) == (2, 2)
-    assert tuple(huber[0, ..., None].batch_shape) == (3, 1)
-    assert float(huber.copy(delta=7.0).delta) == 7.0
-    for statistic in ("mean", "mode", "variance", "stddev", "entropy"):
-        assert getattr(huber, statistic)().shape == (2, 3), statistic
-    independent = tfd.Independent(huber, 1)
-    y = np.ones((2, 3), np.float32)
-    np.testing.assert_allclose(
-        numpy(independent.log_prob(y)), numpy(huber.log_prob(y)).sum(-1), 1e-6
-    )
-    properties = Huber.parameter_properties()
-    assert set(properties) == {"loc", "scale", "delta"}
-
-
-@pytest.mark.parametrize("name", ["scale", "delta"])
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_validate_args(name, value):
-    with pytest.raises(Exception, match=f"`{name}` must be positive"):
-        numpy(
-            Huber(0.0, **{name: value}, validate_args=True).sample(
-                seed=tfp_seed(3)
-            )
-        )
-
-
-def test_draws_repeat_with_the_seed():
-    huber = Huber(0.0, 1.0, 1.0)
-    np.testing.assert_array_equal(sample(huber, 5), sample(huber, 5))
-    assert (sample(huber, 5, seed=1) != sample(huber, 5, seed=2)).all()

@@ -7,11 +7,10 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from keras import ops
-from support import BACKEND, float64, gradients, numpy, sample
+from support import assert_close, float64, gradients, numpy, sample
 
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
-from tfp_vae.substrate import jit, tfd, tfp_seed
+from tfp_vae.substrate import tfd, tfp_seed
 
 RESIDUALS = np.array(
     [0.0, 1e-6, 1e-3, 0.4, 0.999, 1.0, 1.5, 3.0, 7.0, 19.0, 21.0, 300.0, 1e6]
@@ -29,20 +28,6 @@ def exact_log_cdf(r):
     r = mpmath.mpf(float(r))
     upper = 2 / mpmath.pi * mpmath.atan(mpmath.exp(-abs(r)))
     return mpmath.log(upper) if r <= 0 else mpmath.log1p(-upper)
-
-
-@pytest.fixture(autouse=True)
-def _digits():
-    with mpmath.workdps(50):
-        yield
-
-
-def assert_close(actual, exact, tolerance):
-    actual = np.asarray(numpy(actual), np.float64)
-    exact = np.array([float(e) for e in exact])
-    error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
-    worst = int(np.argmax(error))
-    assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -214,87 +199,6 @@ def test_sample_gradients_are_those_of_the_quantile():
         )
         pathwise = gradients(draw, *parameters)
     np.testing.assert_allclose(pathwise, implicit, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_dtype_is_kept(dtype):
-    y = np.array([-20.0, -3.0, 0.0, 0.5, 20.0], np.float32)
-    methods = ("log_prob", "prob", "cdf", "log_cdf", "log_survival_function")
-    with float64():
-        parameters = [ops.cast(v, dtype) for v in (0.0, 1.0)]
-        secant = HyperbolicSecant(*parameters)
-        results = {
-            "sample": secant.sample(4, seed=tfp_seed(3)),
-            "quantile": secant.quantile(ops.cast([0.125, 0.75], dtype)),
-            **{m: getattr(secant, m)(ops.cast(y, dtype)) for m in methods},
-            **{
-                name: getattr(secant, name)()
-                for name in ("mean", "variance", "stddev", "entropy", "mode")
-            },
-        }
-    reference = HyperbolicSecant(0.0)
-    tolerance = {"float16": 5e-3, "bfloat16": 3e-2}.get(dtype, 1e-5)
-    for name, value in results.items():
-        assert keras.backend.standardize_dtype(value.dtype) == dtype, name
-        assert np.isfinite(numpy(ops.cast(value, "float32"))).all(), name
-    for method in methods:
-        np.testing.assert_allclose(
-            numpy(ops.cast(results[method], "float32")),
-            numpy(getattr(reference, method)(y)),
-            rtol=tolerance,
-            atol=1e-7,
-        )
-
-
-def test_is_a_full_tfp_citizen():
-    secant = HyperbolicSecant([[0.0], [1.0]], [1.0, 2.0, 3.0])
-    assert tuple(secant.batch_shape) == (2, 3)
-    assert tuple(secant.event_shape) == ()
-    assert tuple(secant.sample((4, 5), seed=tfp_seed(3)).shape) == (4, 5, 2, 3)
-    assert tuple(secant[:, :2].batch_shape) == (2, 2)
-    assert tuple(secant[0, ..., None].batch_shape) == (3, 1)
-    assert float(secant.copy(scale=7.0).scale) == 7.0
-    for statistic in ("mean", "mode", "variance", "stddev", "entropy"):
-        assert getattr(secant, statistic)().shape == (2, 3), statistic
-    independent = tfd.Independent(secant, 1)
-    y = np.ones((2, 3), np.float32)
-    np.testing.assert_allclose(
-        numpy(independent.log_prob(y)), numpy(secant.log_prob(y)).sum(-1), 1e-6
-    )
-    assert set(HyperbolicSecant.parameter_properties()) == {"loc", "scale"}
-
-
-@pytest.mark.parametrize("method", ["log_prob", "log_cdf", "quantile"])
-def test_compiled_equals_eager(method):
-    value = np.array([0.1, 0.5, 0.8], np.float32)
-    arguments = [ops.convert_to_tensor(v) for v in (value, 0.3 * value, value)]
-
-    def function(value, *p):
-        return getattr(HyperbolicSecant(*p), method)(value)
-
-    compiled = [jit(function)]
-    if BACKEND == "tensorflow":
-        compiled.append(jit(function, jit_compile=True))
-    for other in compiled:
-        np.testing.assert_allclose(
-            numpy(other(*arguments)), numpy(function(*arguments)), rtol=1e-6
-        )
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_validate_args(value):
-    with pytest.raises(Exception, match="`scale` must be positive"):
-        numpy(
-            HyperbolicSecant(0.0, value, validate_args=True).sample(
-                seed=tfp_seed(3)
-            )
-        )
-
-
-def test_draws_repeat_with_the_seed():
-    secant = HyperbolicSecant(0.0)
-    np.testing.assert_array_equal(sample(secant, 5), sample(secant, 5))
-    assert (sample(secant, 5, seed=1) != sample(secant, 5, seed=2)).all()
 
 
 def test_no_divergence_is_claimed():

@@ -3,12 +3,14 @@
 # Registers the divergences of Huber with its relatives.
 import tfp_vae.distributions.huber_kl  # noqa: F401
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
+from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.distributions.kl import factorized_kl_divergence, kl_divergence
 
 __all__ = [
     "AsymmetricLaplace",
+    "Barron",
     "Huber",
     "HyperbolicSecant",
     "factorized_kl_divergence",

@@ -31,26 +31,45 @@ def in_single_precision(
     The special functions of the tails exist from float32 up.
 
     Args:
-        method: of a `LocationScale`, from one tensor to one.
+        method: of a `LocationScale`, from tensors to one.
 
     Returns:
-        The method, whose result has the dtype of its argument.
+        The method, whose result has the dtype of the distribution.
     """
 
     @wraps(method)
-    def wrapper(self: "LocationScale", value: Tensor) -> Tensor:
-        dtype = keras.backend.standardize_dtype(value.dtype)
+    def wrapper(self: "LocationScale", *values: Tensor) -> Tensor:
+        dtype = keras.backend.standardize_dtype(self.dtype)
         if dtype not in ("float16", "bfloat16"):
-            return method(self, value)
+            return method(self, *values)
         wide = self.copy(
             **{
                 name: ops.cast(self._tensor(name), "float32")
                 for name in self._tensor_names()
             }
         )
-        return ops.cast(method(wide, ops.cast(value, "float32")), dtype)
+        values = tuple(ops.cast(value, "float32") for value in values)
+        return ops.cast(method(wide, *values), dtype)
 
     return wrapper
+
+
+def _draw_tail(shape: Tensor, dtype: str, seed: Any) -> tuple[Tensor, Tensor]:
+    """Draws a tail, and the mass beyond a point of it for the inverse cdf.
+
+    A uniform number is a multiple of eps, too coarse for a tail: a second one
+    fills the gap below the first.
+
+    Returns:
+        The mass, in (0, 1/2], and whether it is that of the upper tail.
+    """
+    eps = float(np.finfo(dtype).eps)
+    kind = np.dtype(dtype).type
+    first, second, third = samplers.split_seed(seed, n=3, salt="tail")
+    coarse = samplers.uniform(shape, dtype=kind, seed=first)
+    fine = samplers.uniform(shape, eps, 1.0, dtype=kind, seed=second)
+    side = samplers.uniform(shape, dtype=kind, seed=third)
+    return 0.5 * (coarse + eps * fine), side < 0.5
 
 
 class LocationScale(tfd.AutoCompositeTensorDistribution):
@@ -153,26 +172,13 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
         return self._tensor("loc") + self._tensor("scale") * r
 
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # By the quantile, so that draws move with every parameter. A half is
-        # drawn and mirrored, so both tails reach as far as the smallest
-        # positive number does.
-        half_seed, side_seed = samplers.split_seed(seed, salt="location_scale")
+        # By the quantile, so that draws move with every parameter.
         shape = ps.concat([[n], self._batch_shape_tensor()], 0)
         wide = "float64" if self.dtype == np.float64 else "float32"
-        half = samplers.uniform(
-            shape,
-            # Twice the smallest normal number: half of it is not flushed to 0.
-            minval=2.0 * np.finfo(wide).tiny,
-            maxval=1.0,
-            dtype=np.dtype(wide).type,
-            seed=half_seed,
-        )
-        side = samplers.uniform(
-            shape, minval=-1.0, maxval=1.0, dtype=self.dtype, seed=side_seed
-        )
+        mass, upper = _draw_tail(shape, wide, seed)
         r = ops.cast(
-            self._mirrored_quantile(0.5 * half, side > 0),
-            keras.backend.standardize_dtype(side.dtype),
+            self._mirrored_quantile(mass, upper),
+            keras.backend.standardize_dtype(self.dtype),
         )
         return self._tensor("loc") + self._tensor("scale") * r
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
+from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.substrate import tfd
@@ -14,7 +15,8 @@ from tfp_vae.substrate import tfd
 __all__ = ["deserialize", "serialize", "serialize_function"]
 
 _OURS = {
-    cls.__name__: cls for cls in (AsymmetricLaplace, Huber, HyperbolicSecant)
+    cls.__name__: cls
+    for cls in (AsymmetricLaplace, Barron, Huber, HyperbolicSecant)
 }
 
 

@@ -6,7 +6,12 @@ import pytest
 from keras import ops
 from support import BACKEND, float64, numpy, sample
 
-from tfp_vae.distributions import AsymmetricLaplace, Huber, HyperbolicSecant
+from tfp_vae.distributions import (
+    AsymmetricLaplace,
+    Barron,
+    Huber,
+    HyperbolicSecant,
+)
 from tfp_vae.substrate import jit, tfd, tfp_seed
 
 # The class, and a value of each shape parameter.
@@ -14,6 +19,7 @@ FAMILIES = [
     (Huber, {"delta": 1.345}),
     (HyperbolicSecant, {}),
     (AsymmetricLaplace, {"quantile_level": 0.75}),
+    (Barron, {"alpha": 1.5}),
 ]
 every_family = pytest.mark.parametrize(
     ("family", "shapes"), FAMILIES, ids=[cls.__name__ for cls, _ in FAMILIES]
@@ -106,7 +112,7 @@ def test_compiled_equals_eager(family, shapes, method):
 @every_family
 def test_validate_args(family, shapes):
     for name in ("scale", *shapes):
-        for value in (0.0, -1.0):
+        for value in (-0.5, -1.0):
             with pytest.raises(Exception, match=f"Argument `{name}` must be"):
                 numpy(
                     family(0.0, **{name: value}, validate_args=True).sample(

@@ -146,7 +146,7 @@ def is_positive_number(value: Any) -> bool:
     return (
         isinstance(value, numbers.Real)
         and not isinstance(value, bool)
-        and 0 < value < float("inf")
+        and 0 < float(value) < float("inf")
     )
 
 

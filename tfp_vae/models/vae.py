@@ -660,7 +660,7 @@ class VAE(keras.Model):
             prior = deserialize(prior["distribution"])
         elif prior is not None:
             prior = keras.saving.deserialize_keras_object(prior)
-        parts = {
+        parts: dict[str, Any] = {
             name: keras.saving.deserialize_keras_object(config.pop(name))
             for name in ("encoder", "decoder", "objective")
             if name in config

@@ -4,6 +4,7 @@
 import tfp_vae.distributions.huber_kl  # noqa: F401
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
+from tfp_vae.distributions.bernoulli import Bernoulli
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.distributions.kl import factorized_kl_divergence, kl_divergence
@@ -11,6 +12,7 @@ from tfp_vae.distributions.kl import factorized_kl_divergence, kl_divergence
 __all__ = [
     "AsymmetricLaplace",
     "Barron",
+    "Bernoulli",
     "Huber",
     "HyperbolicSecant",
     "factorized_kl_divergence",

@@ -18,7 +18,7 @@ def without_noise(params):
     return tfd.Independent(tfd.Deterministic(params), 1)
 
 
-def model(posterior):
+def model(posterior, steps=1):
     keras.utils.set_random_seed(3)
     encoder = keras.Sequential(
         [
@@ -38,7 +38,7 @@ def model(posterior):
         ]
     )
     vae = VAE(encoder, decoder, seed=1)
-    vae.compile(keras.optimizers.Adam(0.01))
+    vae.compile(keras.optimizers.Adam(0.01), steps_per_execution=steps)
     return vae
 
 
@@ -75,7 +75,8 @@ def ten_steps(vae):
     return history.history, vae.evaluate(X, batch_size=16, verbose=0)
 
 
-def test_loss_and_weights_agree_with_one_device():
+@pytest.mark.parametrize("steps", [1, 4])
+def test_loss_and_weights_agree_with_one_device(steps):
     single = model("deterministic")
     history, evaluated = ten_steps(single)
     with two_devices():

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 __all__ = [
+    "LOOPS_OVER_BATCHES",
     "Tensor",
     "assert_util",
     "dtype_util",
@@ -32,6 +33,9 @@ __all__ = [
 Tensor = Any
 
 _BACKEND = keras.backend.backend()
+
+#: Whether Keras' training loop can run over several batches in one call.
+LOOPS_OVER_BATCHES = _BACKEND == "tensorflow"
 
 if _BACKEND == "tensorflow":
     import tensorflow as tf

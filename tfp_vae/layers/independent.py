@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.distributions import Huber
+from tfp_vae.distributions import Bernoulli, Huber
 from tfp_vae.layers.independent_layer import IndependentLayer
 from tfp_vae.substrate import Tensor, tfd
 
@@ -44,7 +44,7 @@ class IndependentBernoulli(IndependentLayer):
     def element_distribution(self, logits: Tensor) -> tfd.Distribution:
         # The dtype of the parameters, as in tfp.layers: draws and data can go
         # back into a network as they are.
-        return tfd.Bernoulli(logits=logits, dtype=logits.dtype)
+        return Bernoulli(logits=logits, dtype=logits.dtype)
 
 
 @keras.saving.register_keras_serializable("tfp_vae")

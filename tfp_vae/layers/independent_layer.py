@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.distributions.softplus import softplus
 from tfp_vae.layers.distribution_layer import (
     DistributionLayer,
     canonical_event_shape,
@@ -234,7 +235,7 @@ class IndependentLayer(DistributionLayer):
         }
 
     def _positive(self, raw: Tensor) -> Tensor:
-        return ops.softplus(raw) + self.min_scale
+        return softplus(raw) + self.min_scale
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         parameters = self._raw_parameters(params)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.distributions.softplus import softplus
 from tfp_vae.layers.distribution_layer import (
     DistributionLayer,
     canonical_event_shape,
@@ -84,7 +85,7 @@ class MultivariateNormalDiag(_VectorLayer):
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         loc, raw_scale = ops.split(params, 2, axis=-1)
         return tfd.MultivariateNormalDiag(
-            loc=loc, scale_diag=ops.softplus(raw_scale) + self.min_scale
+            loc=loc, scale_diag=softplus(raw_scale) + self.min_scale
         )
 
     def get_config(self) -> dict[str, Any]:

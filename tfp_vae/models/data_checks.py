@@ -24,6 +24,9 @@ __all__ = ["examine", "examine_validation"]
 # Rows that are tried on the likelihood, beside the two with the extreme values.
 _FIRST_ROWS = 2
 
+# How much of the data is looked at for a smallest and a largest value at once.
+_BLOCK_BYTES = 2**20
+
 
 def examine(
     model: keras.Model,
@@ -65,17 +68,17 @@ def examine(
             f"pipeline of batches of it. Received: {received}."
         )
     if sample_weight is not None:
-        weights = _check_finite("sample_weight", sample_weight)
+        weights, _ = _check_finite("sample_weight", sample_weight)
         if (weights < 0).any():
             raise ValueError(
                 "Weights of examples are not negative. Received: "
                 f"{weights.min()}."
             )
         y = x if y is None else y
-    x_values = target = _check_finite("x", x_seen)
+    x_values, rows = _check_finite("x", x_seen)
+    target = x_values
     if y_seen is not None:
-        target = _check_finite("y", y_seen)
-    rows = _telling_rows(target)
+        target, rows = _check_finite("y", y_seen)
     with strategy_scope(model):
         _try_rows(model, x_values[rows], target[rows], support)
     return x, y
@@ -118,13 +121,33 @@ def _generator(items: Iterator[Any]) -> Iterator[Any]:
     yield from items
 
 
-def _check_finite(name: str, values: Any) -> np.ndarray:
-    """The values as a numpy array, if all are finite."""
-    array = np.asarray(ops.convert_to_numpy(values))
-    # The extremes carry any NaN or infinity, and cost no array of booleans.
-    if array.size and not (
-        np.isfinite(array.min()) and np.isfinite(array.max())
-    ):
+def _blocks(array: np.ndarray) -> list[tuple[int, int]]:
+    """Bounds of consecutive rows that fit into a processor's cache."""
+    rows = max(1, _BLOCK_BYTES // max(array[0].nbytes, 1))
+    return [(a, a + rows) for a in range(0, len(array), rows)]
+
+
+def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values as a numpy array, if all are finite, and their telling rows.
+
+    Those are the first rows, and the rows of the smallest and largest value.
+    """
+    # Keras would copy an array.
+    array = np.asarray(
+        values
+        if isinstance(values, np.ndarray)
+        else ops.convert_to_numpy(values)
+    )
+    if not array.size:
+        raise ValueError(
+            f"There must be data. Received: {name} of shape {array.shape}."
+        )
+    # numpy finds an extreme several times faster than its place: look for the
+    # place in the one block that has it. The extremes also carry any NaN or
+    # infinity, and cost no array of booleans.
+    blocks = [array[a:b] for a, b in _blocks(array)]
+    extremes = np.array([(block.min(), block.max()) for block in blocks])
+    if not np.isfinite(extremes).all():
         wrong = ~np.isfinite(array)
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
@@ -132,21 +155,12 @@ def _check_finite(name: str, values: Any) -> np.ndarray:
             f"infinite of {array.size} values in {name}, the first "
             f"({array[place]}) at index {place}. Remove or impute them."
         )
-    return array
-
-
-def _telling_rows(array: np.ndarray) -> np.ndarray:
-    """A few indices: the first rows, and those of the smallest and largest."""
-    size = max(array[0].size, 1)
-    # numpy finds an extreme several times faster than its place: look for the
-    # place in the one block that has it.
-    bounds = np.linspace(0, len(array), min(len(array), 64) + 1, dtype=int)
-    blocks = [array[a:b] for a, b in itertools.pairwise(bounds)]
     rows = list(range(min(len(array), _FIRST_ROWS)))
-    for best, extreme in ((np.argmin, np.min), (np.argmax, np.max)):
-        block = int(best([extreme(b) for b in blocks]))
-        rows.append(bounds[block] + best(blocks[block]) // size)
-    return np.unique(rows)
+    for find, column in ((np.argmin, 0), (np.argmax, 1)):
+        block = int(find(extremes[:, column]))
+        start, _ = _blocks(array)[block]
+        rows.append(start + int(find(blocks[block])) // max(array[0].size, 1))
+    return array, np.unique(rows)
 
 
 def _as_keras_would(values: np.ndarray) -> Tensor:

@@ -118,7 +118,9 @@ class NonFiniteGuard(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        self._step = max(self._step, batch + 1)
+        # Keras counts an execution in full, though the epoch ended within it.
+        step = min(batch + 1, self.params.get("steps") or batch + 1)
+        self._step = max(self._step, step)
         # The logs are running means: from the first bad step on they are bad.
         bad = [
             term
@@ -129,7 +131,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
             return
         terms = [term for term in bad if term != "loss"] or ["loss"]
         error = NonFiniteLossError(
-            " and ".join(sorted(terms, reverse=True)), self._epoch, batch + 1
+            " and ".join(sorted(terms, reverse=True)), self._epoch, step
         )
         # Called from several threads, later steps may come in first.
         if self._failed is None or error.step < self._failed.step:

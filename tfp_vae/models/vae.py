@@ -9,6 +9,7 @@ from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.models.pace import steps_per_execution as chosen_pace
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
@@ -137,6 +138,8 @@ class VAE(keras.Model):
         )
         # Whether it was said that the data are no outcomes of the likelihood.
         self.warned_of_values = False
+        # Whether `fit` chooses how many steps run at once.
+        self._chooses_pace = True
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         input_shape = getattr(encoder, "input_shape", None)
@@ -253,13 +256,20 @@ class VAE(keras.Model):
     # What Keras' training loop calls.
 
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        steps_per_execution: int | str = "auto",
+        **kwargs: Any,
     ) -> None:
         """Configures the model for training.
 
         Args:
             optimizer: as in `keras.Model.compile`.
             loss: None. The loss is minus the objective.
+            steps_per_execution: as in Keras, or `"auto"`: on TensorFlow `fit`
+                takes up to 32 steps at once, unless a callback follows single
+                batches. Results are the same.
             **kwargs: of `keras.Model.compile`, but for those that belong to a
                 loss or to metrics of an output.
 
@@ -283,7 +293,20 @@ class VAE(keras.Model):
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
             )
-        super().compile(optimizer=optimizer, **kwargs)
+        self._chooses_pace = steps_per_execution == "auto"
+        super().compile(
+            optimizer=optimizer,
+            steps_per_execution=1
+            if self._chooses_pace
+            else steps_per_execution,
+            **kwargs,
+        )
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        if config and self._chooses_pace:
+            config["steps_per_execution"] = "auto"
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model, and makes the optimizer's variables.
@@ -466,6 +489,15 @@ class VAE(keras.Model):
                 callbacks = [callbacks]
             # First, so that no callback saves what is no longer a number.
             callbacks = [guard, *(callbacks or [])]
+        if self.compiled and self._chooses_pace:
+            self._set_pace(
+                chosen_pace(
+                    x,
+                    batch_size,
+                    kwargs.get("steps_per_epoch"),
+                    getattr(callbacks, "callbacks", callbacks),
+                )
+            )
         try:
             return super().fit(
                 x,
@@ -484,6 +516,13 @@ class VAE(keras.Model):
         except NonFiniteLossError:
             guard.restore()
             raise
+
+    def _set_pace(self, steps: int) -> None:
+        """Sets `steps_per_execution`, on which the compiled loops depend."""
+        if steps != self.steps_per_execution:
+            self.steps_per_execution = steps
+            self.train_function = None
+            self.test_function = None
 
     def evaluate(
         self,
@@ -582,7 +621,13 @@ class VAE(keras.Model):
                 deviation.
         """
         x, _ = examine(self, x, None, support=False)
-        return super().predict(x, *args, **kwargs)
+        pace = self.steps_per_execution
+        # Keras would unroll several steps, and take long to trace them.
+        self.steps_per_execution = 1 if self._chooses_pace else pace
+        try:
+            return super().predict(x, *args, **kwargs)
+        finally:
+            self.steps_per_execution = pace
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.

@@ -1,0 +1,85 @@
+"""How many steps run in one compiled loop before Python looks again."""
+
+from typing import Any
+
+import keras
+
+from tfp_vae.models.guard import NonFiniteGuard
+from tfp_vae.substrate import LOOPS_OVER_BATCHES
+
+__all__ = ["steps_per_execution"]
+
+# A loop of this many steps has won nearly all there is to win.
+_MOST = 32
+# How often progress shows in an epoch, at least.
+_UPDATES = 10
+
+_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+)
+_INDIFFERENT = (
+    NonFiniteGuard,
+    keras.callbacks.History,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.TerminateOnNaN,
+)
+# Keras' own that look at batches only when they are told to.
+_FREQUENCIES = {
+    keras.callbacks.BackupAndRestore: "save_freq",
+    keras.callbacks.ModelCheckpoint: "save_freq",
+    keras.callbacks.TensorBoard: "update_freq",
+}
+
+
+def _follows_batches(callback: keras.callbacks.Callback) -> bool:
+    if type(callback) in _INDIFFERENT:
+        return False
+    if type(callback) in _FREQUENCIES:
+        return getattr(callback, _FREQUENCIES[type(callback)]) != "epoch"
+    base = keras.callbacks.Callback
+    # A LambdaCallback has its hooks on the instance.
+    return any(
+        getattr(getattr(callback, hook), "__func__", None)
+        is not getattr(base, hook)
+        for hook in _HOOKS
+    )
+
+
+def _steps(x: Any, batch_size: int | None) -> int:
+    """Steps of an epoch, or 0 where that is not known beforehand."""
+    if hasattr(x, "shape"):
+        return -(-len(x) // (batch_size or 32))
+    try:
+        return len(x)
+    except TypeError:  # a generator, or a `tf.data` pipeline without end
+        return 0
+
+
+def steps_per_execution(
+    x: Any,
+    batch_size: int | None,
+    steps_per_epoch: int | None,
+    callbacks: list[keras.callbacks.Callback],
+) -> int:
+    """Keras' `steps_per_execution`, chosen for `fit`.
+
+    On TensorFlow a loop in the graph saves the way from Python and back, which
+    for a small network takes longer than the arithmetic of a step. On JAX Keras
+    would make the loop in Python, and nothing be saved.
+
+    Args:
+        x: data, as `fit` takes them.
+        batch_size: as `fit` takes it.
+        steps_per_epoch: as `fit` takes it.
+        callbacks: of which one that follows single batches makes it 1.
+
+    Returns:
+        An int >= 1, small enough for ten updates of the progress in an epoch.
+    """
+    if not LOOPS_OVER_BATCHES or any(map(_follows_batches, callbacks)):
+        return 1
+    steps = steps_per_epoch or _steps(x, batch_size)
+    return min(max(steps // _UPDATES, 1), _MOST)

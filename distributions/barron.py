@@ -147,8 +147,8 @@ def _energy(size: Tensor, alpha: Tensor) -> Tensor:
     )
 
 
-def _score(size: Tensor, alpha: Tensor) -> Tensor:
-    """y = sqrt(2 rho), for size = |r|; about 0 it is |r| itself.
+def _energy_and_score(size: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """rho and y = sqrt(2 rho), for size = |r|; about 0 y is |r| itself.
 
     Cut off before y**2 overflows, where the tail is long an exact zero.
     """
@@ -157,7 +157,11 @@ def _score(size: Tensor, alpha: Tensor) -> Tensor:
     end = ops.stop_gradient(ops.exp(_inverse_score(top, alpha)[0]))
     small = size < _SMALL[precision]
     size_or_1 = ops.minimum(ops.where(small, 1.0, size), end)
-    return ops.where(small, size, ops.sqrt(2.0 * _energy(size_or_1, alpha)))
+    energy = _energy(size_or_1, alpha)
+    return (
+        ops.where(small, 0.5 * size * size, energy),
+        ops.where(small, size, ops.sqrt(2.0 * energy)),
+    )
 
 
 def _inverse_score(y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,9 +255,13 @@ def _log_tail_integral(y: Tensor, alpha: Tensor) -> Tensor:
     )
 
 
-def _log_upper_tail(y: Tensor, alpha: Tensor) -> Tensor:
-    """log P(R > r), y the score of r >= 0."""
-    return _log_tail_integral(y, alpha) - 0.5 * y * y - _log_normalizer(alpha)
+def _log_upper_tail(size: Tensor, alpha: Tensor) -> Tensor:
+    """log P(R > r), r >= 0.
+
+    By rho itself: the square of its root would be off by another rounding.
+    """
+    energy, y = _energy_and_score(size, alpha)
+    return _log_tail_integral(y, alpha) - energy - _log_normalizer(alpha)
 
 
 def _newton(_: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -294,11 +302,9 @@ def _tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
     )
     y = ops.maximum(y, _SMALL[precision])
     r = ops.stop_gradient(ops.exp(_inverse_score(y, fixed)[0]))
-    y = _score(r, alpha)
+    energy, y = _energy_and_score(r, alpha)
     log_integral = _log_tail_integral(y, alpha)
-    error = (
-        log_integral - 0.5 * y * y - _log_normalizer(alpha) - ops.log(inside)
-    )
+    error = log_integral - energy - _log_normalizer(alpha) - ops.log(inside)
     r = r + ops.stop_gradient(ops.exp(log_integral)) * error
     return ops.where(q == 0.0, math.inf, r)
 
@@ -444,7 +450,7 @@ class Barron(SymmetricLocationScale):
 
     def _log_upper_tail(self, x: Tensor) -> Tensor:
         alpha = self._tensor("alpha")
-        return _log_upper_tail(_score(x + ops.zeros_like(alpha), alpha), alpha)
+        return _log_upper_tail(x + ops.zeros_like(alpha), alpha)
 
     def _upper_quantile(self, q: Tensor) -> Tensor:
         return _tail_quantile(q, ops.cast(self._tensor("alpha"), q.dtype))

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions.location_scale import SymmetricLocationScale
+from tfp_vae.distributions.softplus import softplus
 from tfp_vae.substrate import Tensor, ndtri, tfp
 
 __all__ = ["Huber"]
@@ -46,11 +47,16 @@ def _finite(delta: Tensor) -> Tensor:
     return ops.minimum(delta, 200.0 if dtype == "float16" else 1e15)
 
 
-def _log_normalizer(delta: Tensor) -> Tensor:
-    """log Z = log(sqrt(2 pi) erf(d / sqrt 2) + (2 / d) exp(-d**2 / 2))."""
-    delta = _finite(delta)
+def _log_parts(delta: Tensor) -> tuple[Tensor, Tensor]:
+    """The logs of the two terms of Z: the centre, and both tails together."""
     centre = _LOG_SQRT_2PI + ops.log(ops.erf(delta / _SQRT_2))
     tails = _LOG_2 - ops.log(delta) - 0.5 * delta * delta
+    return centre, tails
+
+
+def _log_normalizer(delta: Tensor) -> Tensor:
+    """log Z = log(sqrt(2 pi) erf(d / sqrt 2) + (2 / d) exp(-d**2 / 2))."""
+    centre, tails = _log_parts(_finite(delta))
     # Not `ops.logaddexp`, which turns float64 into float32 on JAX.
     return ops.maximum(centre, tails) + ops.log1p(
         ops.exp(-ops.abs(centre - tails))
@@ -58,10 +64,13 @@ def _log_normalizer(delta: Tensor) -> Tensor:
 
 
 def _log_tail_mass(delta: Tensor) -> Tensor:
-    """log t, t = P(|r| > delta) = (2 / d) exp(-d**2 / 2) / Z."""
-    finite = _finite(delta)
-    tails = _LOG_2 - ops.log(finite) - 0.5 * finite * finite
-    return tails - _log_normalizer(delta)
+    """log t, t = P(|r| > delta) = (2 / d) exp(-d**2 / 2) / Z.
+
+    Not as a difference of two logs, of which little would be left where the
+    tails have all of the mass.
+    """
+    centre, tails = _log_parts(_finite(delta))
+    return -softplus(centre - tails)
 
 
 def _mills(x: Tensor) -> Tensor:
@@ -90,18 +99,21 @@ def _mills_gap(delta: Tensor) -> Tensor:
 def _log_upper_tail(x: Tensor, delta: Tensor) -> Tensor:
     """log P(r > x), x >= 0.
 
-    With m = min(x, d) it is exp(-H(x)) / (d Z) times the bracket
-    d M(m) + exp(-(d**2 - m**2) / 2) gap(d), which is 1 at m = d: the
-    exponential tail.
+    With m = min(x, d) it is exp(-H(x)) / Z times
+    M(m) + exp(-(d**2 - m**2) / 2) gap(d) / d, which is 1 / d at m = d: the
+    exponential tail. A small d is taken out of the sum as a factor 1 / d.
     """
     finite = _finite(delta)
     m = ops.minimum(x, finite)
     decay = ops.exp(-0.5 * (finite - m) * (finite + m))
-    bracket = finite * _mills(m) + decay * _mills_gap(finite)
+    factor = ops.minimum(finite, 1.0)
+    bracket = factor * _mills(m) + decay * _mills_gap(finite) / ops.maximum(
+        finite, 1.0
+    )
     return (
         ops.log(bracket)
         - _energy(x, delta)
-        - ops.log(finite)
+        - ops.log(factor)
         - _log_normalizer(delta)
     )
 
@@ -113,10 +125,16 @@ def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
     part of the centre by `ndtri`; the part about the median by `erfinv`.
     """
     finite = _finite(delta)
-    log_half_tail = _log_tail_mass(delta) - _LOG_2
-    log_q = ops.log(q)
-    in_tail = log_q < log_half_tail
-    tail = finite + (log_half_tail - log_q) / finite
+    log_tail = _log_tail_mass(delta)
+    # log(2 q), of which a small delta magnifies the error about the median.
+    near_half = q > 0.25
+    log_2q = ops.where(
+        near_half,
+        ops.log1p(2.0 * ops.where(near_half, q, 0.5) - 1.0),
+        ops.log(ops.where(near_half, 0.5, q)) + _LOG_2,
+    )
+    in_tail = log_2q < log_tail
+    tail = finite + (log_tail - log_2q) / finite
 
     # Z / sqrt(2 pi) and the normal's share of the mass beyond x. In the tail
     # q = 1/2 stands in, so that no branch not taken has an infinite gradient.

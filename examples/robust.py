@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from tfp_vae import VAE
-from tfp_vae.evaluation import marginal_log_likelihood
 from tfp_vae.layers import (
     DistributionLayer,
     IndependentBernoulli,
@@ -97,7 +96,7 @@ def compare(
             else (dirty, x_test)
         )
         vae = train(name, networks, data, options)
-        found = marginal_log_likelihood(vae, held_out, verbose=True)
+        found = vae.marginal_log_likelihood(held_out, seed=0, verbose=True)
         elbo = -vae.evaluate(held_out, verbose=0)[0]
         rows.append((name, "binary" if binary else "outliers", elbo, found))
         to_numpy = keras.ops.convert_to_numpy

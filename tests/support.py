@@ -1,6 +1,5 @@
 """The few things the tests need that differ between backends."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,20 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.substrate import tfd, tfp_seed
+from tfp_vae.substrate import double_precision, tfd, tfp_seed
 
 BACKEND = keras.backend.backend()
 
 
-def float64() -> Any:
-    """A context in which float64 tensors are float64 on every backend."""
-    if BACKEND == "jax":
-        import jax
-
-        # JAX 0.8 moved it out of `experimental`.
-        enable = getattr(jax.experimental, "enable_x64", None)
-        return (enable or jax.enable_x64)(True)
-    return contextlib.nullcontext()
+#: A context in which float64 tensors are float64 on every backend.
+float64 = double_precision
 
 
 def gradients(

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
+from keras import ops
 from support import numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.evaluation import marginal_log_likelihood
+from tfp_vae.models.importance import pareto_k
+from tfp_vae.substrate import tfd
 
 D, L = 4, 2
 
@@ -50,7 +52,7 @@ def model():
 @pytest.mark.parametrize("samples", [400, 1600])
 def test_estimates_cover_the_truth(model, samples):
     vae, x, exact = model
-    found = marginal_log_likelihood(vae, x, samples, batch_size=40)
+    found = vae.marginal_log_likelihood(x, samples, batch_size=40, seed=0)
     z = (found.log_likelihood - exact) / found.standard_error
     # The logarithm of a mean is low by half its variance, to first order. Of
     # 90 independent scores of unit variance the mean is off by less than five
@@ -67,21 +69,62 @@ def test_wrong_use_is_refused(model):
     vae, x, _ = model
     for arguments in ({"num_samples": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match="at least 1"):
-            marginal_log_likelihood(vae, x, **arguments)
+            vae.marginal_log_likelihood(x, **arguments)
     with pytest.raises(ValueError, match="finite"):
-        marginal_log_likelihood(vae, np.full_like(x, np.nan))
+        vae.marginal_log_likelihood(np.full_like(x, np.nan))
     with pytest.raises(ValueError, match="event shape"):
-        marginal_log_likelihood(vae, x[..., None])
-    doubles = marginal_log_likelihood(vae, x[:5].astype("float64"), 10)
-    floats = marginal_log_likelihood(vae, x[:5], 10)
+        vae.marginal_log_likelihood(x[..., None])
+    doubles = vae.marginal_log_likelihood(x[:5].astype("float64"), 10, seed=0)
+    floats = vae.marginal_log_likelihood(x[:5], 10, seed=0)
     np.testing.assert_array_equal(doubles.log_likelihood, floats.log_likelihood)
 
 
 def test_batches_and_chunks_do_not_matter(model, monkeypatch):
     vae, x, exact = model
-    monkeypatch.setattr("tfp_vae.evaluation._ROWS", 200)
-    found = marginal_log_likelihood(vae, x, 2000, batch_size=50)
+    monkeypatch.setattr("tfp_vae.models.importance._ROWS", 200)
+    found = vae.marginal_log_likelihood(x, 2000, batch_size=50, seed=0)
     assert found.log_likelihood.shape == (90,)
     np.testing.assert_allclose(found.log_likelihood, exact, atol=0.3)
-    again = marginal_log_likelihood(vae, x, 2000, batch_size=50)
+    again = vae.marginal_log_likelihood(x, 2000, batch_size=50, seed=0)
     np.testing.assert_array_equal(found.log_likelihood, again.log_likelihood)
+
+
+def test_the_tail_of_the_weights_is_recognised(model):
+    """Where weights have a Pareto tail of known shape, and in a good model."""
+    rng = np.random.default_rng(0)
+    for shape in (0.2, 0.7, 1.5):
+        # The 300 largest of 10,000, and the threshold.
+        weights = scipy.stats.genpareto(shape).rvs((10_000, 50), rng)
+        largest = np.sort(np.log(weights), axis=0)[-301:]
+        # The estimator has the standard deviation (1 + k) / sqrt(300), and the
+        # prior moves it by 10 / 310 of its distance from 1/2.
+        expected = (300 * shape + 5) / 310
+        found = pareto_k(largest)
+        error = (1 + shape) / np.sqrt(300)
+        assert abs(found.mean() - expected) < 5 * error / np.sqrt(50) + 0.03
+        assert found.std() < 1.5 * error
+    vae, x, _ = model
+    found = vae.marginal_log_likelihood(x, 1000, seed=0)
+    assert np.median(found.pareto_k) < 0.7
+    few = vae.marginal_log_likelihood(x[:3], 10, seed=0)
+    assert np.isnan(few.pareto_k).all()
+
+
+def test_a_posterior_too_narrow_is_told(model):
+    """A tenth of the true width: the weights have no variance."""
+    vae, x, _ = model
+    inner = keras.Sequential(vae.encoder.layers[:-1])
+
+    class Narrow(keras.layers.Layer):
+        def call(self, x):
+            loc, raw = ops.split(inner(x), 2, axis=-1)
+            return tfd.MultivariateNormalDiag(loc, 0.1 * ops.softplus(raw))
+
+    narrow = VAE(Narrow(), vae.decoder)
+    narrow(x[:2])
+    found = narrow.marginal_log_likelihood(x, 1000, seed=0)
+    assert np.median(found.pareto_k) > 0.7
+
+
+def test_weights_all_alike():
+    assert pareto_k(np.zeros((30, 2))).tolist() == [-np.inf, -np.inf]

@@ -1,5 +1,7 @@
 """What every family on the real line owes TFP, one table row a family."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -9,20 +11,27 @@ from support import BACKEND, float64, numpy, sample
 from tfp_vae.distributions import (
     AsymmetricLaplace,
     Barron,
+    Gibbs,
     Huber,
     HyperbolicSecant,
 )
 from tfp_vae.substrate import jit, tfd, tfp_seed
 
-# The class, and a value of each shape parameter.
-FAMILIES = [
-    (Huber, {"delta": 1.345}),
-    (HyperbolicSecant, {}),
-    (AsymmetricLaplace, {"quantile_level": 0.75}),
-    (Barron, {"alpha": 1.5}),
-]
+
+def charbonnier(r):
+    return ops.sqrt(1.0 + r * r)
+
+
+# What makes it of loc and scale, and a value of each shape parameter.
+FAMILIES = {
+    "Huber": (Huber, {"delta": 1.345}),
+    "HyperbolicSecant": (HyperbolicSecant, {}),
+    "AsymmetricLaplace": (AsymmetricLaplace, {"quantile_level": 0.75}),
+    "Barron": (Barron, {"alpha": 1.5}),
+    "Gibbs": (partial(Gibbs, charbonnier), {}),
+}
 every_family = pytest.mark.parametrize(
-    ("family", "shapes"), FAMILIES, ids=[cls.__name__ for cls, _ in FAMILIES]
+    ("family", "shapes"), FAMILIES.values(), ids=FAMILIES
 )
 STATISTICS = ("mean", "mode", "variance", "stddev", "entropy")
 
@@ -43,7 +52,7 @@ def test_is_a_full_tfp_citizen(family, shapes):
     np.testing.assert_allclose(
         numpy(independent.log_prob(y)), numpy(batch.log_prob(y)).sum(-1), 1e-6
     )
-    properties = family.parameter_properties()
+    properties = batch.parameter_properties()
     assert set(properties) == {"loc", "scale", *shapes}
     for name, value in properties.items():
         if name != "loc":

@@ -1,6 +1,6 @@
 """Variational autoencoders in Keras 3 with any TFP distribution as decoder."""
 
-from tfp_vae import distributions, layers, models, objectives
+from tfp_vae import distributions, layers, losses, models, objectives
 from tfp_vae._version import __version__
 from tfp_vae.models import VAE
 from tfp_vae.objectives import ELBO
@@ -11,6 +11,7 @@ __all__ = [
     "__version__",
     "distributions",
     "layers",
+    "losses",
     "models",
     "objectives",
 ]

@@ -5,6 +5,7 @@ two of them. This module binds the pair, so that everything above it is written
 once, in `keras.ops` and in the `tfp`, `tfd` and `tfb` found here.
 """
 
+import contextlib
 import importlib
 import random
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import keras
 
 __all__ = [
+    "EAGER_IS_SLOW",
     "LOOPS_OVER_BATCHES",
     "Tensor",
     "assert_util",
+    "double_precision",
     "dtype_util",
+    "is_discrete",
     "jit",
     "ndtri",
     "parameter_properties",
@@ -37,6 +41,9 @@ _BACKEND = keras.backend.backend()
 #: Whether Keras' training loop can run over several batches in one call.
 LOOPS_OVER_BATCHES = _BACKEND == "tensorflow"
 
+#: Whether step by step each loop of a special function is compiled anew.
+EAGER_IS_SLOW = _BACKEND == "jax"
+
 if _BACKEND == "tensorflow":
     import tensorflow as tf
     import tensorflow_probability as tfp
@@ -48,6 +55,10 @@ if _BACKEND == "tensorflow":
     def strategy_scope(model: keras.Model) -> Any:
         """The scope in which a model makes its variables."""
         return model.distribute_strategy.scope()
+
+    def double_precision() -> Any:
+        """A context in which float64 is float64: here it always is."""
+        return contextlib.nullcontext()
 
     _SEED_DTYPE = "int64"
 
@@ -67,8 +78,6 @@ if _BACKEND == "tensorflow":
         return samplers.fold_in(pair, context.replica_id_in_sync_group)
 
 elif _BACKEND == "jax":
-    import contextlib
-
     import jax
     import jax.scipy.special
     from tensorflow_probability.substrates import jax as tfp
@@ -80,6 +89,12 @@ elif _BACKEND == "jax":
     def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""
         return contextlib.nullcontext(model)
+
+    def double_precision() -> Any:
+        """A context in which float64 is float64."""
+        # JAX 0.8 moved it out of `experimental`.
+        enable = getattr(jax.experimental, "enable_x64", None)
+        return (enable or jax.enable_x64)(True)
 
     _SEED_DTYPE = "uint32"
 
@@ -106,6 +121,25 @@ parameter_properties = importlib.import_module(
 ps = importlib.import_module(f"{_INTERNAL}.prefer_static")
 samplers = importlib.import_module(f"{_INTERNAL}.samplers")
 tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
+_Discrete = importlib.import_module(
+    f"{_INTERNAL.removesuffix('internal')}distributions.distribution"
+).DiscreteDistributionMixin
+
+
+def is_discrete(distribution: Any) -> bool:
+    """Whether the outcomes of a distribution are integers.
+
+    Args:
+        distribution: any.
+
+    Returns:
+        A bool; of an `Independent` and the like, that of what is inside.
+    """
+    while not isinstance(distribution, _Discrete) and isinstance(
+        getattr(distribution, "distribution", None), tfd.Distribution
+    ):
+        distribution = distribution.distribution
+    return isinstance(distribution, _Discrete)
 
 
 def tfp_seed(seed: Any) -> Tensor:

@@ -1,29 +1,64 @@
 """Keras layers that return distributions."""
 
+from tfp_vae.layers.bounded import (
+    IndependentBernoulli,
+    IndependentBeta,
+    IndependentContinuousBernoulli,
+    IndependentVonMises,
+)
+from tfp_vae.layers.categorical import (
+    IndependentCategorical,
+    OneHotCategorical,
+)
+from tfp_vae.layers.counts import (
+    IndependentNegativeBinomial,
+    IndependentPoisson,
+    IndependentZeroInflatedNegativeBinomial,
+    IndependentZeroInflatedPoisson,
+)
 from tfp_vae.layers.distribution_lambda import DistributionLambda
 from tfp_vae.layers.distribution_layer import DistributionLayer
 from tfp_vae.layers.independent import (
-    IndependentBernoulli,
+    IndependentBarron,
+    IndependentCauchy,
     IndependentHuber,
     IndependentLaplace,
+    IndependentLogistic,
     IndependentNormal,
+    IndependentStudentT,
 )
 from tfp_vae.layers.independent_layer import IndependentLayer
 from tfp_vae.layers.multivariate_normal import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from tfp_vae.layers.positive import IndependentGamma, IndependentLogNormal
 from tfp_vae.layers.sample import Sample
 
 __all__ = [
     "DistributionLambda",
     "DistributionLayer",
+    "IndependentBarron",
     "IndependentBernoulli",
+    "IndependentBeta",
+    "IndependentCategorical",
+    "IndependentCauchy",
+    "IndependentContinuousBernoulli",
+    "IndependentGamma",
     "IndependentHuber",
     "IndependentLaplace",
     "IndependentLayer",
+    "IndependentLogNormal",
+    "IndependentLogistic",
+    "IndependentNegativeBinomial",
     "IndependentNormal",
+    "IndependentPoisson",
+    "IndependentStudentT",
+    "IndependentVonMises",
+    "IndependentZeroInflatedNegativeBinomial",
+    "IndependentZeroInflatedPoisson",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "OneHotCategorical",
     "Sample",
 ]

@@ -1,6 +1,7 @@
 """The base of layers that act on every element of an event alike."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -27,9 +28,10 @@ class IndependentLayer(DistributionLayer):
     """The base of layers that act on every element of an event alike.
 
     A subclass names the parameters of one element in `parameters`, gives those
-    among them that must be positive a default mode in `positive`, and builds
-    the distribution of one element in `element_distribution`. The result is
-    wrapped in `tfd.Independent`.
+    among them that must be positive a default mode in `positive`, and says what
+    they make: `family` is a function that takes them by name, or
+    `element_distribution` is overridden. The result is wrapped in
+    `tfd.Independent`.
 
     **Layout.** Parameters come flat, `[..., params_size]`, or with the
     channels last, `[..., *event_shape[:-1], k * event_shape[-1]]`, as a
@@ -65,11 +67,9 @@ class IndependentLayer(DistributionLayer):
     ```python
     @keras.saving.register_keras_serializable()
     class IndependentGumbel(IndependentLayer):
+        family = tfd.Gumbel
         parameters = ("loc", "scale")
         positive = {"scale": "learned"}
-
-        def element_distribution(self, loc, scale):
-            return tfd.Gumbel(loc, scale)
     ```
 
     Reference:
@@ -77,8 +77,11 @@ class IndependentLayer(DistributionLayer):
         calibrated decoders. ICML 2021. https://arxiv.org/abs/2006.13202
     """
 
+    family: Callable[..., tfd.Distribution] | None = None
     parameters: tuple[str, ...] = ()
     positive: dict[str, str | float] = {}
+    # Those in `positive` that may be the number 0.
+    may_be_zero: tuple[str, ...] = ()
 
     def __init__(
         self, event_shape: Any, min_scale: float = 1e-6, **kwargs: Any
@@ -104,11 +107,16 @@ class IndependentLayer(DistributionLayer):
             words = ["learned", "shared"]
             if name == "scale" and has_optimum:
                 words.append("optimal")
-            if mode not in words and not is_positive_number(mode):
+            zero = name in cls.may_be_zero
+            if (
+                mode not in words
+                and not is_positive_number(mode)
+                and not (zero and mode == 0 and not isinstance(mode, bool))
+            ):
                 raise ValueError(
-                    f"In {cls.__name__}, `{name}` is a positive number or one "
-                    f"of {', '.join(map(repr, words))}. Received: "
-                    f"{name}={mode!r}."
+                    f"In {cls.__name__}, `{name}` is a positive number"
+                    f"{', 0' * zero} or one of {', '.join(map(repr, words))}. "
+                    f"Received: {name}={mode!r}."
                 )
         return {
             name: mode if isinstance(mode, str) else float(mode)
@@ -126,10 +134,14 @@ class IndependentLayer(DistributionLayer):
         Returns:
             A distribution over scalars.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must build the distribution of one "
-            "element: override element_distribution(self, <its parameters>)."
-        )
+        family = type(self).family
+        if family is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must build the distribution of one "
+                "element: set `family` to what takes its parameters by name, "
+                "or override element_distribution(self, <its parameters>)."
+            )
+        return family(*args, **kwargs)
 
     def optimal_scale(self, residual: Tensor) -> Tensor:
         """The maximum-likelihood scale of residuals about the location.

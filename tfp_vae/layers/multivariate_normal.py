@@ -6,52 +6,15 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions.softplus import softplus
-from tfp_vae.layers.distribution_layer import (
-    DistributionLayer,
-    canonical_event_shape,
-    check_min_scale,
-    check_width,
-)
+from tfp_vae.layers.distribution_layer import check_min_scale
+from tfp_vae.layers.vector_layer import VectorLayer, vector_size
 from tfp_vae.substrate import Tensor, tfb, tfd
 
 __all__ = ["MultivariateNormalDiag", "MultivariateNormalTriL"]
 
 
-def _size(event_size: int) -> int:
-    shape = canonical_event_shape(event_size)
-    if len(shape) != 1:
-        raise ValueError(
-            "A distribution over vectors takes their size. Received: "
-            f"event_size={event_size!r}."
-        )
-    return shape[0]
-
-
-class _VectorLayer(DistributionLayer):
-    """The common part: an event of one dimension, parameters flat.
-
-    Subclasses bring `params_size(event_size)`.
-    """
-
-    def __init__(self, event_size: int, **kwargs: Any) -> None:
-        super().__init__(_size(event_size), **kwargs)
-        self.event_size = self.event_shape[0]
-
-    @staticmethod
-    def params_size(event_size: int) -> int:
-        raise NotImplementedError
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.params_size(self.event_size))
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["event_shape"]
-        return {**config, "event_size": self.event_size}
-
-
 @keras.saving.register_keras_serializable("tfp_vae")
-class MultivariateNormalDiag(_VectorLayer):
+class MultivariateNormalDiag(VectorLayer):
     """A Gaussian of diagonal covariance over vectors.
 
     Args:
@@ -80,7 +43,7 @@ class MultivariateNormalDiag(_VectorLayer):
     @staticmethod
     def params_size(event_size: int) -> int:
         """`2 * event_size`."""
-        return 2 * _size(event_size)
+        return 2 * vector_size(event_size)
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         loc, raw_scale = ops.split(params, 2, axis=-1)
@@ -93,7 +56,7 @@ class MultivariateNormalDiag(_VectorLayer):
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class MultivariateNormalTriL(_VectorLayer):
+class MultivariateNormalTriL(VectorLayer):
     """A Gaussian of full covariance over vectors, by its Cholesky factor.
 
     Args:
@@ -116,7 +79,7 @@ class MultivariateNormalTriL(_VectorLayer):
     @staticmethod
     def params_size(event_size: int) -> int:
         """`event_size + event_size * (event_size + 1) / 2`."""
-        event_size = _size(event_size)
+        event_size = vector_size(event_size)
         return event_size + event_size * (event_size + 1) // 2
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:

@@ -1,6 +1,7 @@
 """Keras models."""
 
 from tfp_vae.models.guard import NonFiniteLossError
+from tfp_vae.models.importance import MarginalLogLikelihood
 from tfp_vae.models.vae import VAE
 
-__all__ = ["VAE", "NonFiniteLossError"]
+__all__ = ["VAE", "MarginalLogLikelihood", "NonFiniteLossError"]

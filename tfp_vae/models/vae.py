@@ -9,6 +9,7 @@ from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.models.importance import MarginalLogLikelihood, estimate
 from tfp_vae.models.pace import steps_per_execution as chosen_pace
 from tfp_vae.models.parts import (
     check_layer,
@@ -23,6 +24,7 @@ from tfp_vae.objectives.checks import (
     in_dtype_of,
     static_shape,
 )
+from tfp_vae.objectives.reduction import Reduction
 from tfp_vae.substrate import (
     Tensor,
     samplers,
@@ -38,13 +40,6 @@ _PREDICT_KL_SAMPLES = 16
 
 # The name under which the state of the training noise is saved.
 _NOISE = "seed_generator_state"
-
-
-class MeanOverBatch(keras.losses.Loss):
-    """Keras' own reduction: sample weights, masks and replicas included."""
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return y_pred
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -108,6 +103,8 @@ class VAE(keras.Model):
         Kingma, Welling. Auto-encoding variational Bayes. ICLR 2014.
         https://arxiv.org/abs/1312.6114
     """
+
+    steps_per_execution: int
 
     def __init__(
         self,
@@ -349,7 +346,7 @@ class VAE(keras.Model):
             terms.log_likelihood, sample_weight
         )
         self._kl_tracker.update_state(terms.kl, sample_weight)
-        reduction = MeanOverBatch(
+        reduction = Reduction(
             dtype=keras.backend.standardize_dtype(terms.objective.dtype)
         )
         return added + reduction(
@@ -661,6 +658,46 @@ class VAE(keras.Model):
         z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
         prior = self.prior_distribution(self._example_posterior())
         return self.decode(prior.sample(n, seed=z_seed)).sample(seed=x_seed)
+
+    def marginal_log_likelihood(
+        self,
+        x: Any,
+        num_samples: int = 100,
+        batch_size: int = 128,
+        seed: int | None = None,
+        verbose: bool = False,
+    ) -> MarginalLogLikelihood:
+        """Estimates log p(x) by importance sampling from the posterior.
+
+        ```none
+        log p(x) ~ log(1 / S sum_s w_s),   w_s = p(x|z_s) p(z_s) / q(z_s|x)
+        ```
+
+        A lower bound on average, tight as S grows. Compiled; memory does not
+        grow with S.
+
+        Args:
+            x: data, `[N, *event]`.
+            num_samples: S, draws of z for each example; rounded up to a whole
+                number of equal chunks.
+            batch_size: examples at a time.
+            seed: an int for the same estimate again, or None.
+            verbose: whether to show the progress.
+
+        Returns:
+            `MarginalLogLikelihood`: for each example the estimate in nats, its
+            standard error, the effective sample size, and the Pareto k-hat that
+            tells when not to believe the first two.
+
+        Raises:
+            TypeError, ValueError: if the shapes or the values of the data do
+                not fit the model, or a number is not positive.
+
+        Reference:
+            Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
+            2016. https://arxiv.org/abs/1509.00519
+        """
+        return estimate(self, x, num_samples, batch_size, seed, verbose)
 
     def _example_posterior(self) -> tfd.Distribution:
         shape = self.get_build_config()["input_shape"]

@@ -1,0 +1,94 @@
+"""Hypothesis strategies for distributions, from their parameter properties."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from keras import ops
+
+from tfp_vae.substrate import tfb, tfd
+
+__all__ = ["instances"]
+
+# Parameter sets in one instance, and the length of vectors.
+BATCH = 3
+_LENGTH = 2
+
+# Before the bijector that constrains them; to an eighth, so that failures read
+# well.
+_UNCONSTRAINED = st.integers(-16, 16).map(lambda eighths: eighths / 8)
+
+
+def _values(
+    strategy: st.SearchStrategy[float], shape: tuple[int, ...]
+) -> st.SearchStrategy[np.ndarray]:
+    size = int(np.prod(shape))
+    return st.lists(strategy, min_size=size, max_size=size).map(
+        lambda values: np.array(values, np.float32).reshape(shape)
+    )
+
+
+def _constrained(bijector: tfb.Bijector, values: np.ndarray) -> np.ndarray:
+    return ops.convert_to_numpy(bijector.forward(values))
+
+
+def instances(
+    cls: type[tfd.Distribution],
+    parameters: Mapping[str, st.SearchStrategy[float]] | None = None,
+    **fixed: Any,
+) -> st.SearchStrategy[tfd.Distribution]:
+    """Batches of three distributions of a class, with random parameters.
+
+    Numbers from -2 to 2 go through the bijector that `parameter_properties`
+    gives for a parameter.
+
+    Args:
+        cls: the class.
+        parameters: strategies of numbers for parameters that have no such
+            bijector, or need values of another kind.
+        **fixed: further arguments of the class, the same for all.
+
+    Returns:
+        A strategy of instances, float32, of batch shape `[3]`.
+
+    Raises:
+        TypeError: if the class does not declare its parameters.
+    """
+    try:
+        properties = cls.parameter_properties()
+    except NotImplementedError as error:
+        raise TypeError(
+            "To be drawn at random a distribution class must declare its "
+            "parameters in the class method _parameter_properties. Received: "
+            f"{cls.__name__}, which does not. Add it, or pass a Hypothesis "
+            "strategy of instances."
+        ) from error
+    parameters = dict(parameters or {})
+    drawn = {}
+    for name, declared in properties.items():
+        if name in fixed or not (declared.is_preferred or name in parameters):
+            continue
+        if name in parameters:
+            drawn[name] = _values(parameters[name], (BATCH,))
+            continue
+        try:
+            bijector = declared.default_constraining_bijector_fn()
+        except NotImplementedError as error:
+            raise TypeError(
+                "Each parameter needs a default_constraining_bijector_fn in "
+                f"_parameter_properties. Received: `{name}` of "
+                f"{cls.__name__} without one. Add it, or pass parameters="
+                f"{{'{name}': a Hypothesis strategy of numbers}}."
+            ) from error
+        event = [_LENGTH] * (declared.event_ndims or 0)
+        raw = _values(
+            _UNCONSTRAINED, (BATCH, *bijector.inverse_event_shape(event))
+        )
+        drawn[name] = raw.map(partial(_constrained, bijector))
+    return st.fixed_dictionaries(drawn).map(
+        lambda values: cls(
+            **{k: ops.convert_to_tensor(v) for k, v in values.items()}, **fixed
+        )
+    )

@@ -8,16 +8,27 @@ import numpy as np
 
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
+from tfp_vae.distributions.bernoulli import Bernoulli
+from tfp_vae.distributions.gibbs import Gibbs
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.substrate import tfd
 
 __all__ = ["deserialize", "serialize", "serialize_function"]
 
+# With a prefix, since TFP has a Bernoulli too.
 _OURS = {
-    cls.__name__: cls
-    for cls in (AsymmetricLaplace, Barron, Huber, HyperbolicSecant)
+    f"tfp_vae>{cls.__name__}": cls
+    for cls in (
+        AsymmetricLaplace,
+        Barron,
+        Bernoulli,
+        Gibbs,
+        Huber,
+        HyperbolicSecant,
+    )
 }
+_NAMES = {cls: name for name, cls in _OURS.items()}
 
 
 def _find_class(name: str) -> type | None:
@@ -32,7 +43,8 @@ def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
     Args:
         distribution: one of TFP's distributions, one of ours, or one of a class
             registered by `keras.saving.register_keras_serializable`, whose
-            arguments are numbers, arrays, strings or distributions.
+            arguments are numbers, arrays, strings, distributions or registered
+            functions.
 
     Returns:
         A dict fit for JSON. Numbers are kept to the last bit of their dtype.
@@ -42,7 +54,7 @@ def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
             argument is of another kind.
     """
     cls = type(distribution)
-    name = keras.saving.get_registered_name(cls)
+    name = _NAMES.get(cls) or keras.saving.get_registered_name(cls)
     if _find_class(name) is not cls:
         raise TypeError(
             "A distribution is saved by the name of its class, so this must be "
@@ -114,10 +126,15 @@ def serialize_function(function: Callable[..., Any], owner: str) -> Any:
 def _encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        # As they were given: the constructor chooses their dtype.
+        return [_encode(item, where) for item in value]
     if isinstance(value, tfd.Distribution):
         return {"distribution": serialize(value)}
     if isinstance(value, (type, np.dtype)) or hasattr(value, "as_numpy_dtype"):
         return {"dtype_name": keras.backend.standardize_dtype(value)}
+    if callable(value):
+        return {"function": serialize_function(value, where)}
     try:
         array = np.asarray(keras.ops.convert_to_numpy(value))
         is_numeric = array.dtype.kind in "biuf"
@@ -135,10 +152,14 @@ def _encode(value: Any, where: str) -> Any:
 
 
 def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
     if isinstance(value, dict) and "distribution" in value:
         return deserialize(value["distribution"])
     if isinstance(value, dict) and "dtype_name" in value:
         return np.dtype(value["dtype_name"]).type
+    if isinstance(value, dict) and "function" in value:
+        return keras.saving.deserialize_keras_object(value["function"])
     if isinstance(value, dict) and "array" in value:
         return np.array(value["array"], dtype=value["dtype"])
     return value

@@ -3,6 +3,14 @@
 Needs Hypothesis: `pip install "tfp-vae[testing]"`.
 """
 
+try:
+    import hypothesis  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "tfp_vae.testing draws parameters with Hypothesis, which is not "
+        'installed: pip install "tfp-vae[testing]".'
+    ) from error
+
 from tfp_vae.testing.check_distribution import (
     CHECKS,
     DistributionError,

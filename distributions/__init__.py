@@ -5,6 +5,7 @@ import tfp_vae.distributions.huber_kl  # noqa: F401
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.bernoulli import Bernoulli
+from tfp_vae.distributions.factors import factors
 from tfp_vae.distributions.gibbs import Gibbs
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
@@ -18,5 +19,6 @@ __all__ = [
     "Huber",
     "HyperbolicSecant",
     "factorized_kl_divergence",
+    "factors",
     "kl_divergence",
 ]

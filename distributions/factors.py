@@ -1,0 +1,38 @@
+"""The coordinates of a distribution that factorises over its event."""
+
+from tfp_vae.substrate import tfd
+
+__all__ = ["factors"]
+
+
+def factors(distribution: tfd.Distribution) -> tfd.Distribution:
+    """The distribution of each coordinate, where they are independent.
+
+    ```none
+    log p(y) = sum over the coordinates i of log p_i(y_i)
+    ```
+
+    Args:
+        distribution: `Independent` of anything that factorises, however deep,
+            `MultivariateNormalDiag`, or a distribution over scalars.
+
+    Returns:
+        A distribution over scalars, of batch shape `batch_shape + event_shape`.
+
+    Raises:
+        NotImplementedError: for any other, whose coordinates may depend on
+            each other.
+    """
+    if not tuple(distribution.event_shape):
+        return distribution
+    if isinstance(distribution, tfd.Independent):
+        return factors(distribution.distribution)
+    if isinstance(distribution, tfd.MultivariateNormalDiag):
+        # Both broadcast to the batch shape.
+        return tfd.Normal(distribution.mean(), distribution.stddev())
+    raise NotImplementedError(
+        "Only a distribution whose coordinates are independent can be taken "
+        "apart: tfd.Independent of one over scalars, or "
+        f"MultivariateNormalDiag. Received: {type(distribution).__name__} "
+        f"({distribution.name}) over {tuple(distribution.event_shape)}."
+    )

@@ -1,10 +1,15 @@
 """The softplus at the speed of the memory."""
 
+import math
+
 from keras import ops
 
 from tfp_vae.substrate import Tensor
 
-__all__ = ["softplus"]
+__all__ = ["INVERSE_OF_ONE", "softplus"]
+
+#: Where a scale begins: the softplus is 1 there.
+INVERSE_OF_ONE = math.log(math.expm1(1.0))
 
 
 def softplus(x: Tensor) -> Tensor:

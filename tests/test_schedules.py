@@ -45,11 +45,13 @@ def test_training_moves_it_and_a_file_keeps_it(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "vae.keras")
     for model in (vae, loaded):
         # Two steps of four: half the KL.
-        loss, log_likelihood, kl = model.evaluate(x, verbose=0)
+        loss, log_likelihood, kl, beta = model.evaluate(x, verbose=0)
+        assert beta == 0.5
         assert loss == pytest.approx(0.5 * kl - log_likelihood, rel=1e-5)
         assert int(numpy(model.objective.step)) == 2
     loaded.fit(x, batch_size=12, epochs=2, verbose=0)
-    loss, log_likelihood, kl = loaded.evaluate(x, verbose=0)
+    loss, log_likelihood, kl, beta = loaded.evaluate(x, verbose=0)
+    assert beta == 1
     assert loss == pytest.approx(kl - log_likelihood, rel=1e-5)
 
 

@@ -33,6 +33,7 @@ from tfp_vae.layers.multivariate_normal import (
     MultivariateNormalTriL,
 )
 from tfp_vae.layers.positive import IndependentGamma, IndependentLogNormal
+from tfp_vae.layers.priors import MixturePrior, VampPrior
 from tfp_vae.layers.sample import Sample
 
 __all__ = [
@@ -57,8 +58,10 @@ __all__ = [
     "IndependentVonMises",
     "IndependentZeroInflatedNegativeBinomial",
     "IndependentZeroInflatedPoisson",
+    "MixturePrior",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
     "OneHotCategorical",
     "Sample",
+    "VampPrior",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.distributions.softplus import softplus
+from tfp_vae.distributions.softplus import INVERSE_OF_ONE, softplus
 from tfp_vae.layers.distribution_layer import (
     DistributionLayer,
     canonical_event_shape,
@@ -19,9 +19,6 @@ from tfp_vae.layers.optimal_scale import OptimalScale
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["IndependentLayer"]
-
-# softplus(x) = 1 at this x: shared parameters begin at 1.
-_SOFTPLUS_ONE = math.log(math.expm1(1.0))
 
 
 class IndependentLayer(DistributionLayer):
@@ -186,7 +183,7 @@ class IndependentLayer(DistributionLayer):
             if mode == "shared":
                 self._shared[name] = self.add_weight(
                     shape=(),
-                    initializer=keras.initializers.Constant(_SOFTPLUS_ONE),
+                    initializer=keras.initializers.Constant(INVERSE_OF_ONE),
                     name=f"raw_{name}",
                 )
             elif mode == "optimal":

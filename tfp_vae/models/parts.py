@@ -1,13 +1,21 @@
 """What a VAE is made of: checked when it is put together, and called."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["check_layer", "check_objective", "check_prior", "fits", "run_part"]
+__all__ = [
+    "check_layer",
+    "check_objective",
+    "check_prior",
+    "fits",
+    "run_part",
+    "run_prior",
+]
 
 
 def run_part(
@@ -25,9 +33,30 @@ def run_part(
     Returns:
         What the layer returns.
     """
-    if "training" in inspect.signature(layer.call).parameters:
-        return layer(inputs, training=training)
-    return layer(inputs)
+    return layer(inputs, **_asked_for(layer, training=training))
+
+
+def run_prior(
+    layer: keras.layers.Layer,
+    encode: Callable[..., tfd.Distribution],
+    training: bool | None,
+) -> Any:
+    """Calls a learned prior with what it asks for in its signature.
+
+    Args:
+        layer: the prior.
+        encode: from x, `[B, *event]`, to q(z|x); passed on as `encoder`.
+        training: whether in training.
+
+    Returns:
+        What the layer returns.
+    """
+    return layer(None, **_asked_for(layer, encoder=encode, training=training))
+
+
+def _asked_for(layer: keras.layers.Layer, **offers: Any) -> dict[str, Any]:
+    names = inspect.signature(layer.call).parameters
+    return {name: offers[name] for name in offers if name in names}
 
 
 def check_layer(part: Any, role: str) -> None:

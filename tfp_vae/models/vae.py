@@ -17,8 +17,14 @@ from tfp_vae.models.parts import (
     check_prior,
     fits,
     run_part,
+    run_prior,
 )
-from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
+from tfp_vae.objectives import (
+    ELBO,
+    Objective,
+    ObjectiveTerms,
+    standard_normal,
+)
 from tfp_vae.objectives.checks import (
     check_distribution,
     in_dtype_of,
@@ -60,8 +66,9 @@ class VAE(keras.Model):
         decoder: a Keras layer or model from z, `[B, *latent]`, to a
             `tfd.Distribution` of batch shape `[B]` over the examples.
         prior: a `tfd.Distribution` over the latent event, a Keras layer that
-            returns one when it is called with None (a learned prior), or None
-            for the standard normal.
+            returns one when it is called with None (a learned prior, such as
+            `MixturePrior`; if its `call` takes `encoder`, it is given `encode`,
+            as `VampPrior` is), or None for the standard normal.
         objective: a layer such as `ELBO`, by default `ELBO()`.
         seed: an int that makes the noise of training repeatable, or None.
         **kwargs: of `keras.Model`.
@@ -139,6 +146,10 @@ class VAE(keras.Model):
         self._chooses_pace = True
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
+        self._report_trackers = [
+            keras.metrics.Mean(name)
+            for name in getattr(self.objective, "report_names", ())
+        ]
         input_shape = getattr(encoder, "input_shape", None)
         if encoder.built and decoder.built and input_shape is not None:
             self.build(input_shape)
@@ -179,6 +190,8 @@ class VAE(keras.Model):
             z = posterior.sample(seed=seed)
             return posterior, z, self.decode(z, training=training)
         z = posterior.sample(samples, seed=seed)
+        if isinstance(self.objective, Objective):
+            z = self.objective.latents(z)
         # A decoder need take no more than one batch dimension.
         flat = ops.reshape(z, (-1, *z.shape[2:]))
         return posterior, z, self.decode(flat, training=training)
@@ -232,19 +245,22 @@ class VAE(keras.Model):
         )
 
     def prior_distribution(
-        self, posterior: tfd.Distribution
+        self, posterior: tfd.Distribution, training: bool | None = None
     ) -> tfd.Distribution:
         """The prior p(z).
 
         Args:
             posterior: q(z|x), whose event shape and dtype the default takes.
+            training: whether layers such as Dropout are in training.
 
         Returns:
             A distribution over the latent event.
         """
         if isinstance(self.prior, keras.layers.Layer):
             return check_distribution(
-                self.prior(None), "the prior", "DistributionLambda"
+                run_prior(self.prior, self.encode, training),
+                "the prior",
+                "MixturePrior",
             )
         if self.prior is not None:
             return self.prior
@@ -346,6 +362,8 @@ class VAE(keras.Model):
             terms.log_likelihood, sample_weight
         )
         self._kl_tracker.update_state(terms.kl, sample_weight)
+        for tracker in self._report_trackers:
+            tracker.update_state(terms.reports[tracker.name])
         reduction = Reduction(
             dtype=keras.backend.standardize_dtype(terms.objective.dtype)
         )
@@ -371,7 +389,7 @@ class VAE(keras.Model):
             x,
             posterior=posterior,
             likelihood=likelihood,
-            prior=self.prior_distribution(posterior),
+            prior=self.prior_distribution(posterior, training),
             z=z,
             training=training,
         )
@@ -463,7 +481,9 @@ class VAE(keras.Model):
 
         Returns:
             The history, with `loss`, `log_likelihood` and `kl` in nats per
-            example, and `val_loss` and so on if there are validation data.
+            example, what the objective reports beside them (such as a `beta`
+            that changes), and `val_loss` and so on if there are validation
+            data.
 
         Raises:
             TypeError, ValueError: before the first step, if the parts of the
@@ -548,8 +568,8 @@ class VAE(keras.Model):
             **kwargs: of `keras.Model.evaluate`.
 
         Returns:
-            `[loss, log_likelihood, kl]`, or a dict with `return_dict=True`, in
-            nats per example.
+            `[loss, log_likelihood, kl]`, and what the objective reports beside
+            them, or a dict with `return_dict=True`, in nats per example.
 
         Raises:
             TypeError, ValueError: as `fit`.

@@ -1,0 +1,210 @@
+"""Priors that learn."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.distributions.softplus import INVERSE_OF_ONE, softplus
+from tfp_vae.layers.distribution_layer import (
+    canonical_event_shape,
+    check_min_scale,
+)
+from tfp_vae.layers.vector_layer import vector_size
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["MixturePrior", "VampPrior"]
+
+
+def _check_components(num_components: Any) -> int:
+    if isinstance(num_components, bool) or not (
+        isinstance(num_components, int) and num_components >= 1
+    ):
+        raise ValueError(
+            "A mixture has a whole number of components, at least one. "
+            f"Received: num_components={num_components!r}."
+        )
+    return num_components
+
+
+class _Prior(keras.layers.Layer):
+    """Returns a mixture over latents, float32 under a mixed precision."""
+
+    def __init__(self, num_components: int, **kwargs: Any) -> None:
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
+        super().__init__(**kwargs)
+        self.num_components = _check_components(num_components)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_components": self.num_components}
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class MixturePrior(_Prior):
+    """A mixture of Gaussians of diagonal covariance, all of it trained.
+
+    ```none
+    p(z) = sum_k w_k Normal(z; m_k, diag(s_k**2))
+    ```
+
+    Args:
+        num_components: K.
+        event_size: int, the length L of the latent vectors.
+        min_scale: the floor of the standard deviations, which are
+            `softplus(x) + min_scale`.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: None; a prior depends on nothing.
+
+    Returns:
+        `tfd.MixtureSameFamily` of batch shape `[]` over `[L]`. At first the
+        weights are equal, the means drawn from the standard normal, and the
+        deviations 1.
+
+    Raises:
+        ValueError: if a size is not a positive int.
+
+    Example:
+    ```python
+    vae = VAE(encoder, decoder, prior=MixturePrior(10, event_size=2))
+    ```
+    """
+
+    def __init__(
+        self,
+        num_components: int,
+        event_size: int,
+        min_scale: float = 1e-3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_components, **kwargs)
+        self.event_size = vector_size(event_size)
+        self.min_scale = check_min_scale(min_scale)
+        shape = (num_components, self.event_size)
+        self.logits = self.add_weight(
+            shape=(num_components,), initializer="zeros", name="logits"
+        )
+        self.loc = self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            name="loc",
+        )
+        self.raw_scale = self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.Constant(INVERSE_OF_ONE),
+            name="raw_scale",
+        )
+        self.built = True
+
+    def call(self, inputs: None = None) -> tfd.Distribution:
+        # Values, for TFP would hold on to Keras' variables.
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=ops.convert_to_tensor(self.logits)),
+            tfd.MultivariateNormalDiag(
+                ops.convert_to_tensor(self.loc),
+                softplus(ops.convert_to_tensor(self.raw_scale))
+                + self.min_scale,
+            ),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "event_size": self.event_size,
+            "min_scale": self.min_scale,
+        }
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class VampPrior(_Prior):
+    """A mixture of the posteriors of made-up data that are trained.
+
+    ```none
+    p(z) = 1/K sum_k q(z|u_k)
+    ```
+
+    The pseudo-inputs u_k have the shape of data, and go through the encoder of
+    the model at every step.
+
+    Args:
+        num_components: K.
+        input_shape: int or tuple of ints, the shape of one example.
+        initializer: of the pseudo-inputs, before the activation; a Keras
+            initializer. Real examples make a good start:
+            `prior.pseudo_inputs.assign(x[:K])`.
+        activation: what keeps the pseudo-inputs in the range of the data, such
+            as `"sigmoid"` for pixels in [0, 1]; by default nothing does.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: None.
+        encoder: function from x, `[K, *event]`, to q(z|x). `VAE` gives its own.
+        training: whether layers of the encoder are in training.
+
+    Returns:
+        `tfd.MixtureSameFamily` of batch shape `[]` over the latent event.
+
+    Raises:
+        ValueError: if a size is not a positive int.
+
+    Example:
+    ```python
+    vae = VAE(encoder, decoder, prior=VampPrior(50, input_shape=784))
+    ```
+
+    Reference:
+        Tomczak, Welling. VAE with a VampPrior. AISTATS 2018.
+        https://arxiv.org/abs/1705.07120
+    """
+
+    def __init__(
+        self,
+        num_components: int,
+        input_shape: Any,
+        initializer: Any = "random_normal",
+        activation: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_components, **kwargs)
+        self.pseudo_input_shape = canonical_event_shape(input_shape)
+        self.initializer = keras.initializers.get(initializer)
+        self.activation = keras.activations.get(activation)
+        self.pseudo_inputs = self.add_weight(
+            shape=(num_components, *self.pseudo_input_shape),
+            initializer=self.initializer,
+            name="pseudo_inputs",
+        )
+        self.built = True
+
+    def call(
+        self,
+        inputs: None = None,
+        encoder: Callable[..., tfd.Distribution] | None = None,
+        training: bool | None = None,
+    ) -> tfd.Distribution:
+        if encoder is None:
+            raise ValueError(
+                "A VampPrior is a mixture of posteriors: it is called with the "
+                "encoder that gives them, prior(None, encoder=vae.encode). "
+                "Received: encoder=None."
+            )
+        pseudo: Tensor = self.activation(
+            ops.convert_to_tensor(self.pseudo_inputs)
+        )
+        posteriors = encoder(pseudo, training=training)
+        dtype = keras.backend.standardize_dtype(posteriors.dtype)
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=ops.zeros((self.num_components,), dtype)),
+            posteriors,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "input_shape": self.pseudo_input_shape,
+            "initializer": keras.initializers.serialize(self.initializer),
+            "activation": keras.activations.serialize(self.activation),
+        }

@@ -1,0 +1,114 @@
+"""Arrays through a compiled function, some examples at a time."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.models.data_checks import examine
+from tfp_vae.substrate import Tensor, jit, tfp_seed
+
+__all__ = ["ROWS", "averages", "batches", "prepared"]
+
+#: Rows of the decoder's batch at a time: bounds the memory, whatever the number
+#: of samples.
+ROWS = 8192
+
+
+def prepared(
+    vae: Any, x: Any, support: bool = True, **counts: int
+) -> np.ndarray:
+    """Data as `fit` would take them, looked at.
+
+    Args:
+        vae: a `VAE`, which is built if need be.
+        x: data, `[N, *event]`.
+        support: whether x must have a finite density under the likelihood.
+        **counts: numbers that are at least 1, such as `batch_size`.
+
+    Returns:
+        `[N, *event]`, of Keras' float dtype if they were float64.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is at least 1. Received: {name}={count}.")
+    x = np.asarray(x)
+    if x.dtype == np.float64:
+        x = x.astype(keras.config.floatx())  # as `fit` does
+    examine(vae, x, None, support=support)
+    return x
+
+
+def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
+    """Batches of one shape, so that one function is compiled.
+
+    Args:
+        x: `[N, ...]`.
+        batch_size: examples at a time, at most N.
+
+    Yields:
+        A tensor `[batch_size, ...]` and how many of its rows, from the first
+        on, are data; the others repeat the last one.
+    """
+    for start in range(0, len(x), batch_size):
+        rows = x[start : start + batch_size]
+        padding = [(0, batch_size - len(rows)), *[(0, 0)] * (x.ndim - 1)]
+        yield (
+            ops.convert_to_tensor(np.pad(rows, padding, mode="edge")),
+            len(rows),
+        )
+
+
+def averages(
+    function: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]],
+    x: np.ndarray,
+    num_samples: int,
+    batch_size: int,
+    seed: int | None,
+    verbose: bool,
+) -> list[np.ndarray]:
+    """What a function gives for each example, averaged over samples of z.
+
+    Args:
+        function: from examples `[B, *event]`, a number of samples and a seed
+            to tensors `[B, ...]`, averages over so many samples. Compiled.
+        x: `[N, *event]`.
+        num_samples: for each example; rounded up to a whole number of equal
+            chunks.
+        batch_size: examples at a time.
+        seed: an int, or None.
+        verbose: whether to show the progress.
+
+    Returns:
+        Arrays `[N, ...]` of float64, one for each tensor.
+    """
+    batch_size = min(batch_size, len(x))
+    chunks = -(-num_samples // max(ROWS // batch_size, 1))
+    samples = -(-num_samples // chunks)
+
+    @jit
+    def compiled(rows: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        return function(rows, samples, noise)
+
+    generator = keras.random.SeedGenerator(seed)
+    progress = keras.utils.Progbar(
+        len(x) * chunks * samples, verbose=int(verbose), unit_name="sample"
+    )
+    parts = []
+    for rows, found in batches(x, batch_size):
+        sums: list[np.ndarray] | None = None
+        for _ in range(chunks):
+            terms = [
+                ops.convert_to_numpy(term)[:found].astype("float64")
+                for term in compiled(rows, tfp_seed(generator))
+            ]
+            sums = terms if sums is None else list(map(np.add, sums, terms))
+            progress.add(found * samples)
+        parts.append([term / chunks for term in sums or ()])
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -1,0 +1,146 @@
+"""The importance-weighted bound, and its three gradients."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.objectives.objective import Objective, Step
+from tfp_vae.substrate import Tensor
+
+__all__ = ["IWAE"]
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class IWAE(Objective):
+    """The importance-weighted evidence lower bound.
+
+    ```none
+    w_s       = p(x|z_s) p(z_s) / q(z_s|x),     z_s ~ q(z|x),  s = 1..S
+    objective = log(1/S sum_s w_s)        <= log p(x) in the mean, tight for
+                                             S -> inf; the ELBO for S = 1
+    ```
+
+    The gradient of the standard estimator in the encoder drowns in noise as S
+    grows. With v_s = w_s / sum w, the gradient at the samples is, instead of
+    v_s d log w_s / dz minus the score of q,
+
+    - `"stl"`: v_s d log w_s / dz alone, biased for S > 1;
+    - `"dreg"`: v_s**2 d log w_s / dz, unbiased.
+
+    Decoder and prior have the standard gradient under all three.
+
+    Args:
+        num_samples: S.
+        gradient: `"standard"`, `"stl"` (sticking the landing) or `"dreg"`
+            (doubly reparameterised).
+        kl: how the `kl` that is reported is worked out: see `Objective`.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        x: data, `[B, *event]`.
+        posterior: q(z|x), a distribution of batch shape `[B]`.
+        likelihood: p(x|z), of batch shape `[S, B]`, or `[S * B]`, sample by
+            sample.
+        prior: p(z), of batch shape `[]` or `[B]`; by default standard normal.
+        z: the samples, `[S, B, *latent]`. With `"dreg"` they are marked first,
+            so that the gradient which the decoder sends back can be weighed:
+            `z = iwae.latents(posterior.sample(S))`. A `VAE` does so.
+
+    Returns:
+        `ObjectiveTerms`: the `log_likelihood` and `kl` of the ELBO, and the
+        bound as `objective`, each `[B]`, nats per example.
+
+    Raises:
+        TypeError, ValueError: see `Objective`.
+
+    Example:
+    ```python
+    vae = VAE(encoder, decoder, objective=IWAE(50, gradient="dreg"))
+    ```
+
+    References:
+        Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
+        2016. https://arxiv.org/abs/1509.00519
+        Roeder, Wu, Duvenaud. Sticking the landing. NeurIPS 2017.
+        https://arxiv.org/abs/1703.09194
+        Tucker, Lawson, Gu, Maddison. Doubly reparameterized gradient
+        estimators for Monte Carlo objectives. ICLR 2019.
+        https://arxiv.org/abs/1810.04152
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        gradient: str = "standard",
+        kl: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_samples, kl, **kwargs)
+        if gradient not in ("standard", "stl", "dreg"):
+            raise ValueError(
+                'gradient is one of "standard", "stl" and "dreg". Received: '
+                f"gradient={gradient!r}."
+            )
+        self.gradient = gradient
+        # The samples that were marked last, and their channels.
+        self._marked: tuple[Tensor, Tensor] | None = None
+
+    def latents(self, z: Tensor) -> Tensor:
+        if self.gradient != "dreg" or self.num_samples == 1:
+            return z
+        leading = tuple(ops.shape(z)[:2])
+        marked = _mark(ops.reshape(z, (*leading, -1)))
+        channels = marked[..., -2:]
+        z = ops.reshape(marked[..., :-2], ops.shape(z))
+        self._marked = z, channels
+        return z
+
+    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        log_weights = step.log_weights(path_only=self.gradient != "standard")
+        size = ops.cast(ops.shape(log_weights)[0], log_weights.dtype)
+        bound = ops.logsumexp(log_weights, axis=0) - ops.log(size)
+        if self.gradient != "dreg" or self.num_samples == 1:
+            return bound, {}
+        weights = ops.stop_gradient(ops.softmax(log_weights, axis=0))
+        channels = self._channels(step.samples())
+        # Zeros, whose gradients are the weights and 1.
+        weighted = ops.sum(weights * channels[..., 0], axis=0)
+        return bound + weighted + ops.sum(channels[..., 1], axis=0), {}
+
+    def _channels(self, z: Tensor) -> Tensor:
+        """The channels of the samples that were marked last."""
+        marked, self._marked = self._marked, None
+        if marked is None or tuple(marked[0].shape) != tuple(z.shape):
+            raise ValueError(
+                'gradient="dreg" weighs the gradient that the decoder sends '
+                "back to the samples: pass them through latents() of this "
+                "objective before the decoder, z = iwae.latents(z). Received: "
+                f"other samples, of shape {tuple(z.shape)}."
+            )
+        return marked[1]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "gradient": self.gradient}
+
+
+@ops.custom_gradient
+def _mark(z: Tensor) -> tuple[Tensor, Any]:
+    """Samples `[S, B, k]` with two channels of zeros, `[S, B, k + 2]`.
+
+    The weight of a sample is known only after the decoder has run. So it comes
+    back with the gradient: the gradient of the first channel is the weight
+    times that of the example, the gradient of the second that of the example,
+    and what z gets is weighed by their ratio.
+    """
+
+    def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+        (upstream,) = args if upstream is None else (upstream,)
+        weighted, plain = upstream[..., -2:-1], upstream[..., -1:]
+        # An example of weight zero has no gradient to weigh.
+        known = plain != 0
+        ratio = weighted / ops.where(known, plain, ops.ones_like(plain))
+        return upstream[..., :-2] * ops.where(known, ratio, 0.0)
+
+    padding = [*[(0, 0)] * (len(z.shape) - 1), (0, 2)]
+    return ops.pad(z, padding), gradient

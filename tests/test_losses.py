@@ -552,39 +552,6 @@ class TestLikelihoodFromLoss:
             likelihood_from_loss(loss)
 
 
-# Beta. Each of the published losses is written as it was, but for `K` and
-# `tf`, which are `ops` here.
-
-
-def keras_blog(x: Any, x_decoded: Any, z_mean: Any, z_log_sigma: Any) -> Any:
-    """Building autoencoders in Keras; `K.mean` over the batch by `compile`."""
-    xent_loss = L.binary_crossentropy(x, x_decoded)
-    kl_loss = -0.5 * ops.mean(
-        1 + z_log_sigma - ops.square(z_mean) - ops.exp(z_log_sigma), axis=-1
-    )
-    return ops.mean(xent_loss + kl_loss)
-
-
-def keras_example(x: Any, x_decoded: Any, z_mean: Any, z_log_var: Any) -> Any:
-    """keras/examples/variational_autoencoder.py, until 2020."""
-    original_dim = x.shape[-1]
-    xent_loss = original_dim * L.binary_crossentropy(x, x_decoded)
-    kl_loss = -0.5 * ops.sum(
-        1 + z_log_var - ops.square(z_mean) - ops.exp(z_log_var), axis=-1
-    )
-    return ops.mean(xent_loss + kl_loss)
-
-
-def tensorflow_guide(
-    x: Any, x_decoded: Any, z_mean: Any, z_log_var: Any
-) -> Any:
-    """Making new layers and models via subclassing: the example at its end."""
-    kl_loss = -0.5 * ops.mean(
-        z_log_var - ops.square(z_mean) - ops.exp(z_log_var) + 1
-    )
-    return L.MeanSquaredError()(x, x_decoded) + kl_loss
-
-
 class TestEffectiveBeta:
     @pytest.mark.parametrize(
         ("arguments", "beta"),
@@ -602,47 +569,6 @@ class TestEffectiveBeta:
     def test_of_known_losses(self, arguments, beta):
         arguments = {"data_size": 784, "latent_size": 2, **arguments}
         assert effective_beta(**arguments) == pytest.approx(beta, rel=1e-15)
-
-    @pytest.mark.parametrize(
-        ("published", "arguments", "variance"),
-        [
-            (keras_blog, {}, None),
-            (
-                keras_example,
-                {"kl": "sum", "reconstruction_weight": 12.0},
-                None,
-            ),
-            (tensorflow_guide, {}, 0.5),
-        ],
-    )
-    def test_of_published_losses(self, published, arguments, variance):
-        """The gradients of beta-VAEs, worked out by hand, and of no other."""
-        rng = np.random.default_rng(4)
-        size, data, latent = 6, 12, 3
-        x = rng.integers(0, 2, (size, data)).astype("float32")
-        decoded = rng.uniform(0.1, 0.9, (size, data)).astype("float32")
-        mean, log_var = rng.normal(size=(2, size, latent)).astype("float32")
-        found = gradients(
-            jit(lambda *parts: published(x, *parts)), decoded, mean, log_var
-        )
-
-        # Of -log p(x|z), summed over x: Bernoulli's or a Gaussian's.
-        in_decoded = (decoded - x) / (
-            variance or decoded * (1.0 - decoded.astype("float64"))
-        )
-        # Of KL = sum of (mean**2 + var - 1 - log var) / 2.
-        in_mean, in_log_var = mean, (np.exp(log_var) - 1.0) / 2.0
-
-        scale = np.sum(found[0] * in_decoded) / np.sum(in_decoded**2)
-        assert scale > 0
-        np.testing.assert_allclose(found[0] / scale, in_decoded, rtol=1e-4)
-        beta = effective_beta(data, latent, **arguments)
-        for gradient, of_kl in zip(
-            found[1:], (in_mean, in_log_var), strict=True
-        ):
-            np.testing.assert_allclose(
-                gradient / scale, beta * of_kl, rtol=1e-4, atol=1e-5
-            )
 
     @given(
         data=st.integers(1, 50),

@@ -28,15 +28,27 @@ from tfp_vae.layers.independent import (
     IndependentStudentT,
 )
 from tfp_vae.layers.independent_layer import IndependentLayer
+from tfp_vae.layers.kl_regularizer import (
+    KLDivergenceAddLoss,
+    KLDivergenceRegularizer,
+)
+from tfp_vae.layers.low_rank import LowRankMultivariateNormal
+from tfp_vae.layers.mixture import (
+    CategoricalMixtureOfOneHotCategorical,
+    MixtureLogistic,
+    MixtureNormal,
+    MixtureSameFamily,
+)
 from tfp_vae.layers.multivariate_normal import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
 from tfp_vae.layers.positive import IndependentGamma, IndependentLogNormal
 from tfp_vae.layers.priors import MixturePrior, VampPrior
-from tfp_vae.layers.sample import Sample
+from tfp_vae.layers.sample import Sample, to_tensor
 
 __all__ = [
+    "CategoricalMixtureOfOneHotCategorical",
     "DistributionLambda",
     "DistributionLayer",
     "IndependentBarron",
@@ -58,10 +70,17 @@ __all__ = [
     "IndependentVonMises",
     "IndependentZeroInflatedNegativeBinomial",
     "IndependentZeroInflatedPoisson",
+    "KLDivergenceAddLoss",
+    "KLDivergenceRegularizer",
+    "LowRankMultivariateNormal",
+    "MixtureLogistic",
+    "MixtureNormal",
     "MixturePrior",
+    "MixtureSameFamily",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
     "OneHotCategorical",
     "Sample",
     "VampPrior",
+    "to_tensor",
 ]

@@ -22,6 +22,7 @@ class OneHotCategorical(VectorLayer):
 
     Args:
         event_size: int, the number of classes.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:

@@ -23,6 +23,8 @@ class DistributionLambda(DistributionLayer):
             saved with a model it must be a named function registered by
             `keras.saving.register_keras_serializable`: a lambda would have to
             be saved as code.
+        convert_to_tensor_fn: what other Keras layers take the distribution
+            for; see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -46,10 +48,11 @@ class DistributionLambda(DistributionLayer):
     def __init__(
         self,
         make_distribution_fn: Callable[[Tensor], tfd.Distribution],
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
         # The event shape is the function's to say, and known once it is called.
-        super().__init__((), **kwargs)
+        super().__init__((), convert_to_tensor_fn, **kwargs)
         self.make_distribution_fn = make_distribution_fn
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:

@@ -5,12 +5,18 @@ from typing import Any
 
 import keras
 
+from tfp_vae.layers.sample import (
+    canonical_conversion,
+    convertible,
+    serialize_conversion,
+)
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
     "DistributionLayer",
     "canonical_event_shape",
     "check_min_scale",
+    "check_num_components",
     "check_width",
     "is_positive_number",
 ]
@@ -56,14 +62,22 @@ class DistributionLayer(keras.layers.Layer):
     The layer works eagerly, under `tf.function` and `jax.jit`, and at the end
     or in the middle of `keras.Sequential` and functional models: symbolically
     its output is a `KerasTensor` of shape `[None, *event_shape]`, on data it is
-    the distribution itself (turn it into a tensor by `Sample`). Under a mixed
-    precision policy the distribution is float32.
+    the distribution itself. Turn it into a tensor by `Sample`, or say how by
+    `convert_to_tensor_fn`: then other Keras layers and models take the
+    distribution as the tensor it stands for. Under a mixed precision policy the
+    distribution is float32.
 
     An `activity_regularizer` is called with the distribution, once, and what it
     returns is added to the loss.
 
     Args:
         event_shape: int or tuple of ints, the shape of one draw.
+        convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
+            `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
+            function of the distribution (and, if it likes, of a `seed`) to a
+            tensor, `batch_shape + event_shape`; or None, and other layers
+            refuse the distribution. To be saved, a function must be registered
+            by `keras.saving.register_keras_serializable`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -74,7 +88,8 @@ class DistributionLayer(keras.layers.Layer):
 
     Raises:
         ValueError: if `event_shape` is not a positive int or a tuple of them,
-            or the inputs are of the wrong width.
+            if `convert_to_tensor_fn` is none of the above, or the inputs are of
+            the wrong width.
 
     Example:
     ```python
@@ -89,13 +104,22 @@ class DistributionLayer(keras.layers.Layer):
     ```
     """
 
-    def __init__(self, event_shape: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, event_shape: Any, convert_to_tensor_fn: Any = None, **kwargs: Any
+    ) -> None:
         if kwargs.get("dtype") is None:
             # The distribution keeps the precision of the variables: a
             # likelihood in half precision would lose the sum over the event.
             kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
         super().__init__(**kwargs)
         self.event_shape = canonical_event_shape(event_shape)
+        self.convert_to_tensor_fn = canonical_conversion(convert_to_tensor_fn)
+        if self.convert_to_tensor_fn is not None:
+            self._conversion_seed = keras.random.SeedGenerator()
+        # Keras finds no variables inside a regularizer.
+        self._regularizer_state = getattr(
+            self.activity_regularizer, "tracked_state", ()
+        )
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         """The distribution with these parameters: each layer's own.
@@ -109,6 +133,17 @@ class DistributionLayer(keras.layers.Layer):
         raise NotImplementedError(
             f"{type(self).__name__} must say how parameters become a "
             "distribution: override make_distribution(self, params)."
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Out here, since a subclass may wrap what `call` returns.
+        output = super().__call__(*args, **kwargs)
+        if self.convert_to_tensor_fn is None or not isinstance(
+            output, tfd.Distribution
+        ):
+            return output
+        return convertible(
+            output, self.convert_to_tensor_fn, self._conversion_seed
         )
 
     def call(self, inputs: Tensor) -> tfd.Distribution:
@@ -131,7 +166,13 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "event_shape": self.event_shape}
+        return {
+            **super().get_config(),
+            "event_shape": self.event_shape,
+            "convert_to_tensor_fn": serialize_conversion(
+                self.convert_to_tensor_fn, "A convert_to_tensor_fn"
+            ),
+        }
 
 
 def is_positive_number(value: Any) -> bool:
@@ -190,3 +231,25 @@ def check_width(
             f"{received}. End the layer before in "
             f"{type(layer).__name__}.params_size(...) units."
         )
+
+
+def check_num_components(num_components: Any) -> int:
+    """Refuses a number of components that is none.
+
+    Args:
+        num_components: the argument of a mixture.
+
+    Returns:
+        A positive int.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(num_components, bool) or not (
+        isinstance(num_components, int) and num_components >= 1
+    ):
+        raise ValueError(
+            "A mixture has a whole number of components, at least one. "
+            f"Received: num_components={num_components!r}."
+        )
+    return num_components

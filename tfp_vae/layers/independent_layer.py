@@ -45,7 +45,9 @@ class IndependentLayer(DistributionLayer):
     is learned or shared is `softplus(x) + min_scale`, so it never reaches zero.
 
     Args:
-        event_shape: int or tuple of ints, the shape of one draw.
+        event_shape: int or tuple of ints, the shape of one draw; by default
+            `()`, a scalar.
+        convert_to_tensor_fn: see `DistributionLayer`.
         min_scale: the floor of the positive parameters, in their units.
         **kwargs: the mode of each parameter named in `positive`, and the
             arguments of `keras.layers.Layer`.
@@ -81,12 +83,16 @@ class IndependentLayer(DistributionLayer):
     may_be_zero: tuple[str, ...] = ()
 
     def __init__(
-        self, event_shape: Any, min_scale: float = 1e-6, **kwargs: Any
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        **kwargs: Any,
     ) -> None:
         modes = {
             name: kwargs.pop(name, mode) for name, mode in self.positive.items()
         }
-        super().__init__(event_shape, **kwargs)
+        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
         self.modes = self._checked(modes)
         self.min_scale = check_min_scale(min_scale)
         self._shared: dict[str, keras.Variable] = {}
@@ -152,7 +158,7 @@ class IndependentLayer(DistributionLayer):
         raise NotImplementedError
 
     @classmethod
-    def params_size(cls, event_shape: Any, **modes: Any) -> int:
+    def params_size(cls, event_shape: Any = (), **modes: Any) -> int:
         """How many parameters the layer takes from the network.
 
         Args:
@@ -197,12 +203,14 @@ class IndependentLayer(DistributionLayer):
         self._split_shape(tuple(input_shape))
 
     def _channels_last(self, input_shape: tuple[int | None, ...]) -> bool:
-        inner = self.event_shape[:-1]
-        return (
-            len(self.event_shape) > 1
-            and len(input_shape) > len(self.event_shape)
-            and input_shape[-len(self.event_shape) : -1] == inner
-        )
+        if len(self.event_shape) < 2 or len(input_shape) <= len(
+            self.event_shape
+        ):
+            return False
+        # The width too: a batch may have the shape of an event.
+        channels = len(self._learned(self.modes)) * self.event_shape[-1]
+        expected = (*self.event_shape[:-1], channels)
+        return input_shape[-len(expected) :] == expected
 
     def _split_shape(
         self, input_shape: tuple[int | None, ...]

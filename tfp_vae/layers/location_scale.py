@@ -33,8 +33,13 @@ class LocationScaleLayer(IndependentLayer):
     parameters: tuple[str, ...] = ("loc", "scale")
     positive: dict[str, str | float] = {"scale": "learned"}
 
-    def __init__(self, event_shape: Any, **kwargs: Any) -> None:
-        super().__init__(event_shape, **kwargs)
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
         if self.modes["scale"] != "optimal":
             return
         for name, mode in self.modes.items():

@@ -19,6 +19,7 @@ class MultivariateNormalDiag(VectorLayer):
 
     Args:
         event_size: int, the length of the vector.
+        convert_to_tensor_fn: see `DistributionLayer`.
         min_scale: the floor of the standard deviations, which are
             `softplus(x) + min_scale`.
         **kwargs: of `keras.layers.Layer`.
@@ -35,9 +36,13 @@ class MultivariateNormalDiag(VectorLayer):
     """
 
     def __init__(
-        self, event_size: int, min_scale: float = 1e-6, **kwargs: Any
+        self,
+        event_size: int,
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(event_size, **kwargs)
+        super().__init__(event_size, convert_to_tensor_fn, **kwargs)
         self.min_scale = check_min_scale(min_scale)
 
     @staticmethod
@@ -61,6 +66,7 @@ class MultivariateNormalTriL(VectorLayer):
 
     Args:
         event_size: int, the length of the vector.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:

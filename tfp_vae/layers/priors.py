@@ -10,22 +10,12 @@ from tfp_vae.distributions.softplus import INVERSE_OF_ONE, softplus
 from tfp_vae.layers.distribution_layer import (
     canonical_event_shape,
     check_min_scale,
+    check_num_components,
 )
 from tfp_vae.layers.vector_layer import vector_size
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["MixturePrior", "VampPrior"]
-
-
-def _check_components(num_components: Any) -> int:
-    if isinstance(num_components, bool) or not (
-        isinstance(num_components, int) and num_components >= 1
-    ):
-        raise ValueError(
-            "A mixture has a whole number of components, at least one. "
-            f"Received: num_components={num_components!r}."
-        )
-    return num_components
 
 
 class _Prior(keras.layers.Layer):
@@ -35,7 +25,7 @@ class _Prior(keras.layers.Layer):
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
         super().__init__(**kwargs)
-        self.num_components = _check_components(num_components)
+        self.num_components = check_num_components(num_components)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_components": self.num_components}

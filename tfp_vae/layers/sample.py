@@ -1,16 +1,198 @@
 """From a distribution to a tensor."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
+from tfp_vae.distributions.serialization import serialize_function
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
-__all__ = ["Sample"]
+__all__ = [
+    "Conversion",
+    "OnDistribution",
+    "Sample",
+    "canonical_conversion",
+    "convertible",
+    "serialize_conversion",
+    "to_tensor",
+]
+
+#: A way to make a tensor of a distribution; see `to_tensor`.
+Conversion = str | Callable[..., Tensor]
+
+# As in tfp.layers.
+_METHODS = ("sample", "mean", "mode", "stddev", "variance")
+
+
+def canonical_conversion(identifier: Any) -> Conversion | None:
+    """A conversion by its name, where it has one.
+
+    Args:
+        identifier: the name of a method, the method itself as in
+            `tfd.Distribution.mean`, another function, the config of a
+            registered one, or None.
+
+    Returns:
+        A name, a function or None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    for name in _METHODS:
+        if identifier in (name, getattr(tfd.Distribution, name)):
+            return name
+    if identifier is None or callable(identifier):
+        return identifier
+    raise ValueError(
+        "What makes a tensor of a distribution is one of "
+        f"{', '.join(map(repr, _METHODS))}, or a function of the distribution. "
+        f"Received: {identifier!r}."
+    )
+
+
+def serialize_conversion(conversion: Conversion | None, owner: str) -> Any:
+    """The config of a conversion.
+
+    Args:
+        conversion: what `canonical_conversion` returned.
+        owner: whose argument it is, for the message.
+
+    Returns:
+        What `canonical_conversion` turns back.
+
+    Raises:
+        TypeError: for a function that is not registered.
+    """
+    if conversion is None or isinstance(conversion, str):
+        return conversion
+    return serialize_function(conversion, owner)
+
+
+def to_tensor(
+    distribution: tfd.Distribution,
+    convert_to_tensor_fn: Any = None,
+    seed: Any = None,
+) -> Tensor:
+    """A tensor that stands for a distribution.
+
+    Args:
+        distribution: any.
+        convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
+            `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
+            function of the distribution, which is also given a `seed` of TFP's
+            if it has an argument of that name. None is what the layer that
+            returned the distribution was given, else `"sample"`.
+        seed: of a draw: a `keras.random.SeedGenerator`, an int, or None for
+            fresh noise.
+
+    Returns:
+        A tensor, `batch_shape + event_shape` unless a function says otherwise.
+
+    Raises:
+        ValueError: if `convert_to_tensor_fn` is none of these.
+    """
+    conversion = canonical_conversion(convert_to_tensor_fn)
+    if conversion is None:
+        if hasattr(distribution, "__array__"):
+            return ops.convert_to_tensor(distribution)
+        conversion = "sample"
+    if isinstance(conversion, str):
+        conversion = getattr(type(distribution), conversion)
+    if "seed" in inspect.signature(conversion).parameters:
+        return conversion(distribution, seed=tfp_seed(seed))
+    return conversion(distribution)
+
+
+def convertible(
+    distribution: tfd.Distribution, conversion: Conversion, seed: Any
+) -> tfd.Distribution:
+    """A copy of a distribution that Keras, given it, turns into a tensor.
+
+    It has what TensorFlow, JAX and numpy look for in an object that stands for
+    an array. The tensor is made when it is first asked for, and is the same
+    each time: all who take it see one draw.
+
+    Args:
+        distribution: any.
+        conversion: how; see `to_tensor`.
+        seed: of a draw; see `to_tensor`.
+
+    Returns:
+        A distribution of the same class.
+    """
+
+    @functools.cache
+    def value() -> Tensor:
+        return to_tensor(distribution, conversion, seed)
+
+    def as_numpy(dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(ops.convert_to_numpy(value()), dtype)
+
+    def as_tensorflow(dtype: Any = None, name: str | None = None) -> Tensor:
+        return value() if dtype is None else ops.cast(value(), dtype)
+
+    # A copy, since a function may return one and the same distribution to many;
+    # of the attributes, since some classes of TFP refuse `copy.copy`.
+    result = object.__new__(type(distribution))
+    vars(result).update(
+        vars(distribution),
+        __array__=as_numpy,
+        __jax_array__=value,
+        __tf_tensor__=as_tensorflow,
+    )
+    return result
+
+
+class OnDistribution(keras.layers.Layer):
+    """The base of layers that take a distribution.
+
+    Args:
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        distribution: a `tfd.Distribution`, or in a symbolic call the output of
+            a distribution layer.
+
+    Returns:
+        A tensor or a distribution, `batch_shape + event_shape`.
+
+    Raises:
+        TypeError: if given a tensor.
+    """
+
+    # What it does with one, for the message.
+    task = "takes"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # A distribution stays one, even if Keras could turn it into a tensor.
+        self._convert_input_args = False
+
+    def __call__(self, distribution: Any, **kwargs: Any) -> Any:
+        if not isinstance(distribution, (tfd.Distribution, keras.KerasTensor)):
+            raise TypeError(
+                f"{type(self).__name__} {self.task} a distribution: give it "
+                "the output of a distribution layer. Received: "
+                f"{type(distribution).__name__}."
+            )
+        # Keras takes nothing but tensors by position.
+        return super().__call__(distribution=distribution, **kwargs)
+
+    def compute_output_spec(
+        self, distribution: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        return keras.KerasTensor(distribution.shape, dtype=distribution.dtype)
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class Sample(keras.layers.Layer):
+class Sample(OnDistribution):
     """Draws once from a distribution, inside any Keras model.
 
     The gradient passes through the draw where the distribution is
@@ -37,28 +219,15 @@ class Sample(keras.layers.Layer):
     ```
     """
 
+    task = "draws from"
+
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def __call__(self, distribution: Any, **kwargs: Any) -> Tensor:
-        # Keras takes nothing but tensors by position.
-        return super().__call__(distribution=distribution, **kwargs)
-
     def call(self, distribution: tfd.Distribution) -> Tensor:
-        if not isinstance(distribution, tfd.Distribution):
-            raise TypeError(
-                "Sample draws from a distribution: give it the output of a "
-                "distribution layer. Received: "
-                f"{type(distribution).__name__}."
-            )
-        return distribution.sample(seed=tfp_seed(self.seed_generator))
-
-    def compute_output_spec(
-        self, distribution: keras.KerasTensor
-    ) -> keras.KerasTensor:
-        return keras.KerasTensor(distribution.shape, dtype=distribution.dtype)
+        return to_tensor(distribution, "sample", self.seed_generator)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}

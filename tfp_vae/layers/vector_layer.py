@@ -39,6 +39,7 @@ class VectorLayer(DistributionLayer):
 
     Args:
         event_size: int, the length of the vector.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -52,8 +53,15 @@ class VectorLayer(DistributionLayer):
             the wrong width.
     """
 
-    def __init__(self, event_size: int, **kwargs: Any) -> None:
-        super().__init__(vector_size(event_size), **kwargs)
+    def __init__(
+        self,
+        event_size: int,
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            vector_size(event_size), convert_to_tensor_fn, **kwargs
+        )
         self.event_size = self.event_shape[0]
 
     @staticmethod

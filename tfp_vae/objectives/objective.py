@@ -206,6 +206,8 @@ class Objective(keras.layers.Layer):
     ) -> None:
         # Data must reach log_prob as they are, whatever the precision policy.
         super().__init__(autocast=False, **kwargs)
+        # A distribution stays one, even if Keras could turn it into a tensor.
+        self._convert_input_args = False
         if isinstance(num_samples, bool) or not (
             isinstance(num_samples, int) and num_samples >= 1
         ):
@@ -303,6 +305,9 @@ class Objective(keras.layers.Layer):
             return value
         return ops.cast(value(step.number), step.number.dtype)
 
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> ObjectiveTerms:
+        return super().__call__(ops.convert_to_tensor(x), *args, **kwargs)
+
     def call(
         self,
         x: Tensor,
@@ -321,6 +326,7 @@ class Objective(keras.layers.Layer):
         if prior is None:
             prior = standard_normal(posterior)
         checks.check_distribution(prior, "the prior", "DistributionLambda")
+        z = None if z is None else ops.convert_to_tensor(z)
         samples = checks.check_latent(posterior, prior, z)
         checks.check_likelihood(likelihood, x, samples)
         x = checks.in_dtype_of(likelihood, x)

@@ -2,12 +2,14 @@
 
 from tfp_vae import distributions, layers, losses, models, objectives
 from tfp_vae._version import __version__
-from tfp_vae.models import VAE
+from tfp_vae.models import VAE, Model, Sequential
 from tfp_vae.objectives import ELBO
 
 __all__ = [
     "ELBO",
     "VAE",
+    "Model",
+    "Sequential",
     "__version__",
     "distributions",
     "layers",

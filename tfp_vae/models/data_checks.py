@@ -19,7 +19,7 @@ from tfp_vae.models.guard import all_finite
 from tfp_vae.objectives.checks import in_dtype_of
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
-__all__ = ["examine", "examine_validation"]
+__all__ = ["examine", "examine_validation", "peek"]
 
 # Rows that are tried on the likelihood, beside the two with the extreme values.
 _FIRST_ROWS = 2
@@ -58,7 +58,7 @@ def examine(
     """
     if isinstance(x, (list, tuple)) and len(x) == 1:
         x = x[0]
-    x_seen, y_seen, x = _peek(x, y)
+    x_seen, y_seen, x = peek(x, y)
     if not hasattr(x_seen, "shape") or not x_seen.shape or not x_seen.shape[0]:
         received = (
             f"shape {x_seen.shape}" if hasattr(x_seen, "shape") else x_seen
@@ -103,13 +103,22 @@ def examine_validation(model: keras.Model, data: Any) -> Any:
     return (*examine(model, x, y, sample_weight), sample_weight)
 
 
-def _peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """All rows of arrays or the first batch of a pipeline, and the source."""
+def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """All rows of arrays or the first batch of a pipeline, and the source.
+
+    Args:
+        x: arrays, or a pipeline, as `keras.Model.fit` takes them.
+        y: targets, when x are arrays.
+
+    Returns:
+        Data and targets to look at, and x to train from: another object for a
+        generator, of which an item had to be taken.
+    """
     if isinstance(x, GeneratorType):
         first = next(x)
         x_seen, y_seen, _ = keras.utils.unpack_x_y_sample_weight(first)
         return x_seen, y_seen, _generator(itertools.chain([first], x))
-    if hasattr(x, "shape") or x is None:
+    if hasattr(x, "shape") or x is None or isinstance(x, (dict, list, tuple)):
         return x, y, x
     first = x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
     x_seen, y_seen, _ = keras.utils.unpack_x_y_sample_weight(first)

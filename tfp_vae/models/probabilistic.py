@@ -1,0 +1,211 @@
+"""Keras models that may end in a distribution."""
+
+from typing import Any
+
+import keras
+
+from tfp_vae.layers.sample import to_tensor
+from tfp_vae.models.data_checks import peek
+from tfp_vae.substrate import Tensor, strategy_scope, tfd
+
+__all__ = ["Model", "Sequential"]
+
+
+def as_tensor(output: Any) -> Any:
+    """What stands for an output where tensors are wanted.
+
+    Args:
+        output: of a model.
+
+    Returns:
+        Of a distribution what its layer's `convert_to_tensor_fn` says, else its
+        mean, else its mode; anything else as it is.
+    """
+    if not isinstance(output, tfd.Distribution):
+        return output
+    if hasattr(output, "__array__"):
+        return to_tensor(output)
+    try:
+        return output.mean()
+    except NotImplementedError:
+        return output.mode()
+
+
+class _Probabilistic:
+    """What is the same for all classes.
+
+    Keras' `fit` on JAX first runs loss and metrics on placeholders, which no
+    distribution can hold, unless they have been built: so they are, on two
+    rows. Metrics, and `predict`, want tensors.
+    """
+
+    def _make_ready(self, x: Any, y: Any = None) -> Any:
+        """Builds the model, its loss and its metrics; returns x."""
+        model: Any = self
+        # None again after each `compile`.
+        if not (model.train_function is None and model.test_function is None):
+            return x
+        x_seen, y_seen, x = peek(x, y)
+        with strategy_scope(model):
+            x_rows, y_rows = keras.tree.map_structure(
+                lambda a: keras.ops.convert_to_tensor(a[:2]), (x_seen, y_seen)
+            )
+            y_pred = model(x_rows, training=False)
+            model.compute_loss(x_rows, y_rows, y_pred, training=False)
+            model.compute_metrics(x_rows, y_rows, y_pred)
+            model.reset_metrics()
+        return x
+
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        x = self._make_ready(x, y)
+        return super().fit(x, y, *args, **kwargs)  # type: ignore[misc]
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        x = self._make_ready(x, y)
+        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        x = self._make_ready(x, y)
+        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        x = self._make_ready(x, y)
+        return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Keras' loss, for several outputs too.
+
+        Args:
+            x: data.
+            y: targets.
+            y_pred: what the model returned.
+            sample_weight: weights of examples.
+            training: whether in training.
+
+        Returns:
+            A scalar.
+        """
+        if keras.tree.is_nested(y_pred):
+            for output in keras.tree.flatten(y_pred):
+                if isinstance(output, tfd.Distribution):
+                    # By this Keras counts the rows of each of several outputs.
+                    output.shape = (*output.batch_shape, *output.event_shape)
+        return super().compute_loss(  # type: ignore[misc]
+            x, y, y_pred, sample_weight, training
+        )
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Tensor]:
+        """Keras' metrics, of tensors in place of distributions.
+
+        Args:
+            x: data.
+            y: targets.
+            y_pred: what the model returned.
+            sample_weight: weights of examples.
+
+        Returns:
+            Values by name.
+        """
+        return super().compute_metrics(  # type: ignore[misc]
+            x, y, keras.tree.map_structure(as_tensor, y_pred), sample_weight
+        )
+
+    def predict_step(self, *args: Any) -> Any:
+        """One batch of `predict`.
+
+        Args:
+            *args: the data; on JAX the state of the model comes before them.
+
+        Returns:
+            Tensors in place of distributions; on JAX, beside them, the state.
+        """
+        found = super().predict_step(*args)  # type: ignore[misc]
+        if len(args) == 1:
+            return keras.tree.map_structure(as_tensor, found)
+        outputs, state = found
+        return keras.tree.map_structure(as_tensor, outputs), state
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class Sequential(_Probabilistic, keras.Sequential):
+    """A `keras.Sequential` that may end in a distribution layer.
+
+    Probabilistic regression and classification, on both backends: trains with
+    `loss=NegativeLogLikelihood()`, and `predict` returns arrays. Called, it
+    returns the distribution. A metric is given, as `predict` gives, what the
+    last layer's `convert_to_tensor_fn` says, else the mean, else the mode.
+
+    Args:
+        layers: as `keras.Sequential` takes them.
+        trainable: as `keras.Sequential` takes it.
+        name: as `keras.Sequential` takes it.
+
+    Call arguments:
+        inputs: a tensor, `[B, ...]`.
+
+    Returns:
+        What the last layer returns.
+
+    Example:
+    ```python
+    model = tfp_vae.Sequential([
+        keras.Input((8,)),
+        keras.layers.Dense(IndependentNormal.params_size(1)),
+        IndependentNormal(1),
+    ])
+    model.compile("adam", loss=NegativeLogLikelihood(), metrics=["mae"])
+    model.fit(x, y)                                   # y: [N, 1]
+    model.predict(x)                                  # [N, 1], the mean
+    model(x).stddev()
+    ```
+    """
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class Model(_Probabilistic, keras.Model):
+    """A `keras.Model` that may return distributions.
+
+    Functional, `tfp_vae.Model(inputs, outputs)`, or to be subclassed. Otherwise
+    as `Sequential`. Of several outputs each may be a distribution.
+
+    Args:
+        *args: as `keras.Model` takes them.
+        **kwargs: as `keras.Model` takes them.
+
+    Call arguments:
+        inputs: as declared.
+
+    Returns:
+        The outputs, tensors and distributions.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Model and (args or "inputs" in kwargs):
+            return Functional(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class Functional(_Probabilistic, keras.Model):
+    """What `tfp_vae.Model(inputs, outputs)` is.
+
+    A class of its own: Keras gives the class of a functional model, and all
+    that it is derived from, other bases, with which no other model will do.
+    """

@@ -1,6 +1,16 @@
 """Variational autoencoders in Keras 3 with any TFP distribution as decoder."""
 
-from tfp_vae import distributions, layers, losses, models, objectives
+from tfp_vae import (
+    annealing,
+    calibration,
+    callbacks,
+    distributions,
+    evaluation,
+    layers,
+    losses,
+    models,
+    objectives,
+)
 from tfp_vae._version import __version__
 from tfp_vae.models import VAE, Model, Sequential
 from tfp_vae.objectives import ELBO
@@ -11,7 +21,11 @@ __all__ = [
     "Model",
     "Sequential",
     "__version__",
+    "annealing",
+    "calibration",
+    "callbacks",
     "distributions",
+    "evaluation",
     "layers",
     "losses",
     "models",

@@ -15,6 +15,7 @@ import keras
 __all__ = [
     "EAGER_IS_SLOW",
     "LOOPS_OVER_BATCHES",
+    "DiscreteDistributionMixin",
     "Tensor",
     "assert_util",
     "double_precision",
@@ -121,7 +122,7 @@ parameter_properties = importlib.import_module(
 ps = importlib.import_module(f"{_INTERNAL}.prefer_static")
 samplers = importlib.import_module(f"{_INTERNAL}.samplers")
 tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
-_Discrete = importlib.import_module(
+DiscreteDistributionMixin = importlib.import_module(
     f"{_INTERNAL.removesuffix('internal')}distributions.distribution"
 ).DiscreteDistributionMixin
 
@@ -133,13 +134,21 @@ def is_discrete(distribution: Any) -> bool:
         distribution: any.
 
     Returns:
-        A bool; of an `Independent` and the like, that of what is inside.
+        A bool; of an `Independent`, a mixture and the like, that of all that
+        is inside.
     """
-    while not isinstance(distribution, _Discrete) and isinstance(
-        getattr(distribution, "distribution", None), tfd.Distribution
-    ):
-        distribution = distribution.distribution
-    return isinstance(distribution, _Discrete)
+    if isinstance(distribution, DiscreteDistributionMixin):
+        return True
+    inside = getattr(distribution, "components", None) or getattr(
+        distribution, "distributions", None
+    )
+    if inside is None:
+        inside = [
+            getattr(distribution, name, None)
+            for name in ("components_distribution", "distribution")
+        ]
+    parts = [part for part in inside if isinstance(part, tfd.Distribution)]
+    return bool(parts) and all(map(is_discrete, parts))
 
 
 def tfp_seed(seed: Any) -> Tensor:

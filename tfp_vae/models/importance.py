@@ -6,15 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.models.data_checks import examine
+from tfp_vae.models.batches import ROWS, batches, prepared
 from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
 from tfp_vae.substrate import Tensor, jit, tfp_seed
 
 __all__ = ["MarginalLogLikelihood", "estimate", "pareto_k"]
-
-# Rows of the decoder's batch at a time: bounds the memory, whatever the number
-# of samples.
-_ROWS = 8192
 
 
 class MarginalLogLikelihood(NamedTuple):
@@ -134,17 +130,9 @@ def estimate(
     Raises:
         TypeError, ValueError: see `VAE.marginal_log_likelihood`.
     """
-    if min(num_samples, batch_size) < 1:
-        raise ValueError(
-            "num_samples and batch_size are at least 1. Received: "
-            f"num_samples={num_samples}, batch_size={batch_size}."
-        )
-    x = np.asarray(x)
-    if x.dtype == np.float64:
-        x = x.astype(keras.config.floatx())  # as `fit` does
-    examine(vae, x, None)
+    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
     batch_size = min(batch_size, len(x))
-    chunks = -(-num_samples // max(_ROWS // batch_size, 1))
+    chunks = -(-num_samples // max(ROWS // batch_size, 1))
     samples = -(-num_samples // chunks)
 
     @jit
@@ -156,12 +144,7 @@ def estimate(
         len(x) * chunks * samples, verbose=int(verbose), unit_name="sample"
     )
     parts = []
-    for start in range(0, len(x), batch_size):
-        rows = x[start : start + batch_size]
-        found = len(rows)
-        # All batches of one shape, so that one function is compiled.
-        padding = [(0, batch_size - found), *[(0, 0)] * (x.ndim - 1)]
-        rows = ops.convert_to_tensor(np.pad(rows, padding, mode="edge"))
+    for rows, found in batches(x, batch_size):
         running = _Running(chunks * samples)
         for _ in range(chunks):
             weights = log_weights(rows, tfp_seed(generator))

@@ -66,39 +66,17 @@ class _Decoded(tfd.Distribution):
 
 
 def joint_distribution(vae: Any) -> tfd.JointDistributionNamed:
-    """The generative half of a model, p(z) p(x|z), for TFP's own samplers.
-
-    ```none
-    log p(z, x) = log p(z) + log p(x|z)
-    ```
-
-    With x pinned, it is the unnormalised posterior, on which any kernel of
-    `tfp.mcmc` runs: what the encoder only approximates.
+    """p(z) p(x|z): see `VAE.joint_distribution`.
 
     Args:
         vae: a `VAE` that is built.
 
     Returns:
         A distribution over dicts of `z`, `[..., *latent]`, and `x`,
-        `[..., *event]`. The decoder sees the leading dimensions of z as one
-        batch; those of x broadcast against them. A learned prior is the one at
-        the time of the call, the decoder follows its weights.
+        `[..., *event]`.
 
     Raises:
         ValueError: if the model is not built yet.
-
-    Example:
-    ```python
-    joint = joint_distribution(vae)
-    posterior = joint.experimental_pin(x=x)     # x: [B, *event]
-    kernel = tfp.mcmc.HamiltonianMonteCarlo(
-        lambda z: posterior.log_prob(z=z), step_size=0.1, num_leapfrog_steps=5
-    )
-    z = vae.encode(x).sample(seed=tfp_seed(0))  # [B, *latent]
-    draws = tfp.mcmc.sample_chain(
-        1000, z, kernel=kernel, trace_fn=None, seed=tfp_seed(1)
-    )
-    ```
     """
     if not vae.built:
         raise ValueError(

@@ -10,6 +10,7 @@ from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.importance import MarginalLogLikelihood, estimate
+from tfp_vae.models.joint import joint_distribution
 from tfp_vae.models.pace import steps_per_execution as chosen_pace
 from tfp_vae.models.parts import (
     check_layer,
@@ -718,6 +719,41 @@ class VAE(keras.Model):
             2016. https://arxiv.org/abs/1509.00519
         """
         return estimate(self, x, num_samples, batch_size, seed, verbose)
+
+    def joint_distribution(self) -> tfd.JointDistributionNamed:
+        """The generative half of the model, p(z) p(x|z), for TFP's samplers.
+
+        With x pinned it is the unnormalised posterior, on which any kernel of
+        `tfp.mcmc` runs: what the encoder only approximates.
+
+        ```none
+        log p(z, x) = log p(z) + log p(x|z)
+        ```
+
+        Returns:
+            A distribution over dicts of `z`, `[..., *latent]`, and `x`,
+            `[..., *event]`. The decoder sees the leading dimensions of z as one
+            batch; those of x broadcast against them. A learned prior is the one
+            at the time of the call, the decoder follows its weights.
+
+        Raises:
+            ValueError: if the model is not built yet.
+
+        Example:
+        ```python
+        posterior = vae.joint_distribution().experimental_pin(x=x)
+        kernel = tfp.mcmc.HamiltonianMonteCarlo(
+            lambda z: posterior.log_prob(z=z),
+            step_size=0.1,
+            num_leapfrog_steps=5,
+        )
+        z = vae.encode(x).sample(seed=tfp_seed(0))  # [B, *latent]
+        draws = tfp.mcmc.sample_chain(
+            1000, z, kernel=kernel, trace_fn=None, seed=tfp_seed(1)
+        )
+        ```
+        """
+        return joint_distribution(self)
 
     def _example_posterior(self) -> tfd.Distribution:
         shape = self.get_build_config()["input_shape"]

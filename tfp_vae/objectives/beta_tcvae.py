@@ -91,7 +91,7 @@ class BetaTCVAE(Objective):
                 "data_size is the number of examples to train on, an int >= 1. "
                 f"Received: data_size={data_size!r}."
             )
-        self.data_size = int(data_size)
+        self.data_size: int = int(data_size)
         self.set_schedules(beta=beta, alpha=alpha, gamma=gamma)
 
     def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:

@@ -61,7 +61,7 @@ class RenyiBound(Objective):
                 "alpha is the order of a Renyi divergence, a finite number. "
                 f"Received: alpha={alpha!r}."
             )
-        self.alpha = float(alpha)
+        self.alpha: float = float(alpha)
 
     def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         return _power_mean(step.log_weights(), 1.0 - self.alpha), {}

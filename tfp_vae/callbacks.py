@@ -1,0 +1,149 @@
+"""What to watch while a model trains."""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.evaluation import coordinate_kl
+from tfp_vae.substrate import tfp_seed
+
+__all__ = ["PosteriorCollapse", "PosteriorCollapseWarning"]
+
+# Rows that are looked at, in all and at a time.
+_ROWS = 1024
+_BATCH = 128
+
+# Draws for each example, where no closed form of the KL is known: always the
+# same, so that epochs differ by the weights alone.
+_SAMPLES = 16
+_SEED = 0
+
+
+class PosteriorCollapseWarning(UserWarning):
+    """Latent coordinates carry no information about the data."""
+
+
+class PosteriorCollapse(keras.callbacks.Callback):
+    """Counts the latent coordinates in use, and warns when some collapse.
+
+    ```none
+    l is active   if   mean over x of KL(q(z_l|x) || p(z_l)) > threshold
+    ```
+
+    Adds `active_units` to the logs of each epoch, and so to the history. Warns
+    once in a run. It works at the end of epochs only and leaves the pace of
+    single steps as it is.
+
+    Args:
+        x: data, `[N, *event]`, of which the first 1,024 examples count.
+        threshold: nats, averaged over the examples.
+        patience: how many times in a row a coordinate is found inactive
+            before it counts as collapsed.
+        frequency: looks at the first epoch of a run and every `frequency`-th
+            after it; between them the logs repeat the last count.
+
+    Raises:
+        ValueError: if there are no data or a number is out of range.
+        NotImplementedError: when training begins, if the coordinates of the
+            posterior or the prior are not independent.
+
+    Example:
+    ```python
+    vae.fit(x, epochs=50, callbacks=[PosteriorCollapse(x[:1000])])
+    ```
+
+    Reference:
+        Bowman et al. Generating sentences from a continuous space. CoNLL 2016.
+        https://arxiv.org/abs/1511.06349
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        threshold: float = 0.01,
+        patience: int = 5,
+        frequency: int = 1,
+    ) -> None:
+        super().__init__()
+        if not threshold >= 0 or min(patience, frequency) < 1:
+            raise ValueError(
+                "threshold is >= 0, patience and frequency are at least 1. "
+                f"Received: threshold={threshold}, patience={patience}, "
+                f"frequency={frequency}."
+            )
+        x = np.asarray(x)[:_ROWS]
+        if not x.size:
+            raise ValueError(
+                "Collapse is seen on data, an array [N, *event] with N > 0. "
+                f"Received: shape {x.shape}."
+            )
+        # As `fit` does.
+        self._x = x.astype(keras.config.floatx()) if x.dtype == "f8" else x
+        self.threshold = threshold
+        self.patience = patience
+        self.frequency = frequency
+        self._epochs = 0
+        self._times: Any = 0
+        self._active_units = 0
+        self._warned = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._epochs = 0
+        self._times = 0
+        self._warned = False
+        # A model that cannot be watched is refused now, not after an epoch.
+        self._kl(self._x[:1])
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # Counted here: a run that is resumed begins at any epoch.
+        if self._epochs % self.frequency == 0:
+            self._look()
+        self._epochs += 1
+        if logs is not None:
+            logs["active_units"] = self._active_units
+
+    def _kl(self, x: np.ndarray) -> np.ndarray:
+        """The KL of each coordinate, summed over examples, `[*latent]`."""
+        # Not compiled: on JAX it would be anew, with the weights of the epoch.
+        posterior = self.model.encode(ops.convert_to_tensor(x))
+        prior = self.model.prior_distribution(posterior)
+        kl = coordinate_kl(posterior, prior, _SAMPLES, tfp_seed(_SEED))
+        return ops.convert_to_numpy(kl).astype("float64").sum(axis=0)
+
+    def _look(self) -> None:
+        starts = range(0, len(self._x), _BATCH)
+        kl = sum(self._kl(self._x[a : a + _BATCH]) for a in starts)
+        inactive = kl / len(self._x) <= self.threshold
+        self._active_units = int((~inactive).sum())
+        self._times = np.where(inactive, self._times + 1, 0)
+        collapsed = np.argwhere(self._times >= self.patience)
+        if not len(collapsed) or self._warned:
+            return
+        self._warned = True
+        places = [
+            place[0] if len(place) == 1 else tuple(place)
+            for place in collapsed.tolist()
+        ]
+        who = (
+            "All latent coordinates have"
+            if len(places) == self._times.size
+            else f"{len(places)} of {self._times.size} latent coordinates have"
+        )
+        warnings.warn(
+            f"{who} collapsed to the prior: their mean KL has been at most "
+            f"{self.threshold} nats {self.patience} time(s) in a row, so the "
+            "decoder learns nothing from them. Collapsed: "
+            f"{', '.join(map(str, places))}. Harmless, if they are more than "
+            "the data need: take fewer latents. Else raise beta slowly, "
+            "ELBO(beta=LinearWarmup(...)); give each coordinate some nats for "
+            "nothing, ELBO(free_bits=...); take a smaller or weaker decoder, "
+            "or a smaller or learned scale of the likelihood, under which "
+            "detail counts more.",
+            PosteriorCollapseWarning,
+            stacklevel=2,
+        )

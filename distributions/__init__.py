@@ -5,6 +5,8 @@ import tfp_vae.distributions.huber_kl  # noqa: F401
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.bernoulli import Bernoulli
+from tfp_vae.distributions.composite import Composite
+from tfp_vae.distributions.discretized import DiscretizedLogistic
 from tfp_vae.distributions.factors import factors
 from tfp_vae.distributions.gibbs import Gibbs
 from tfp_vae.distributions.huber import Huber
@@ -15,6 +17,8 @@ __all__ = [
     "AsymmetricLaplace",
     "Barron",
     "Bernoulli",
+    "Composite",
+    "DiscretizedLogistic",
     "Gibbs",
     "Huber",
     "HyperbolicSecant",

@@ -10,11 +10,16 @@ from tfp_vae.layers.categorical import (
     IndependentCategorical,
     OneHotCategorical,
 )
+from tfp_vae.layers.composite import Composite
 from tfp_vae.layers.counts import (
     IndependentNegativeBinomial,
     IndependentPoisson,
     IndependentZeroInflatedNegativeBinomial,
     IndependentZeroInflatedPoisson,
+)
+from tfp_vae.layers.discretized import (
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
 )
 from tfp_vae.layers.distribution_lambda import DistributionLambda
 from tfp_vae.layers.distribution_layer import DistributionLayer
@@ -49,6 +54,9 @@ from tfp_vae.layers.sample import Sample, to_tensor
 
 __all__ = [
     "CategoricalMixtureOfOneHotCategorical",
+    "Composite",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "DistributionLambda",
     "DistributionLayer",
     "IndependentBarron",

@@ -202,13 +202,17 @@ class IndependentLayer(DistributionLayer):
                 )
         self._split_shape(tuple(input_shape))
 
+    def _params_per_element(self) -> int:
+        """How many parameters of one element come from the network."""
+        return len(self._learned(self.modes))
+
     def _channels_last(self, input_shape: tuple[int | None, ...]) -> bool:
         if len(self.event_shape) < 2 or len(input_shape) <= len(
             self.event_shape
         ):
             return False
         # The width too: a batch may have the shape of an event.
-        channels = len(self._learned(self.modes)) * self.event_shape[-1]
+        channels = self._params_per_element() * self.event_shape[-1]
         expected = (*self.event_shape[:-1], channels)
         return input_shape[-len(expected) :] == expected
 
@@ -222,7 +226,7 @@ class IndependentLayer(DistributionLayer):
             else (math.prod(self.event_shape),)
         )
         check_width(
-            self, input_shape[-1], len(self._learned(self.modes)) * shape[0]
+            self, input_shape[-1], self._params_per_element() * shape[0]
         )
         return shape
 

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.validated import validated
 from tfp_vae.models.guard import all_finite
 from tfp_vae.objectives.checks import in_dtype_of
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
@@ -244,24 +245,10 @@ def _check_support(
     return True
 
 
-def _validated(distribution: tfd.Distribution) -> tfd.Distribution:
-    """A copy with `validate_args` on, down to the innermost distribution."""
-    inner = {
-        name: _validated(value)
-        for name, value in distribution.parameters.items()
-        if isinstance(value, tfd.Distribution)
-    }
-    try:
-        return distribution.copy(validate_args=True, **inner)
-    except (TypeError, NotImplementedError):
-        # A class of the user's that takes no validate_args.
-        return distribution
-
-
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        log_prob = _validated(likelihood).log_prob(target)
+        log_prob = validated(likelihood).log_prob(target)
     # Each backend has its own kind of error for an assertion that fails.
     except Exception as error:
         message = getattr(error, "message", None) or str(error)

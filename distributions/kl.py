@@ -61,6 +61,9 @@ def _as_gaussian(distribution: tfd.Distribution) -> _Gaussian | None:
             shape = (*ops.shape(loc)[: -len(event_shape)], -1)
             loc, scale = ops.reshape(loc, shape), ops.reshape(scale, shape)
         return _Gaussian(loc, diagonal=scale)
+    if isinstance(distribution, tfd.MultivariateNormalDiag):
+        # Also where no scale is given. Both broadcast to the batch shape.
+        return _Gaussian(distribution.mean(), diagonal=distribution.stddev())
     if inner is distribution and isinstance(
         distribution, tfd.MultivariateNormalLinearOperator
     ):

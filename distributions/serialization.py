@@ -9,6 +9,8 @@ import numpy as np
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.bernoulli import Bernoulli
+from tfp_vae.distributions.composite import Composite
+from tfp_vae.distributions.discretized import DiscretizedLogistic
 from tfp_vae.distributions.gibbs import Gibbs
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
@@ -23,6 +25,8 @@ _OURS = {
         AsymmetricLaplace,
         Barron,
         Bernoulli,
+        Composite,
+        DiscretizedLogistic,
         Gibbs,
         Huber,
         HyperbolicSecant,

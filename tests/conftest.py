@@ -31,7 +31,7 @@ _COMMON = {
     "suppress_health_check": [hypothesis.HealthCheck.too_slow],
 }
 hypothesis.settings.register_profile(
-    "default", max_examples=25, derandomize=True, **_COMMON
+    "default", max_examples=16, derandomize=True, **_COMMON
 )
 # Other examples each time; a profile takes what it does not say from the
 # profile that is loaded, which on a CI machine is derandomised.

@@ -128,3 +128,9 @@ def test_a_posterior_too_narrow_is_told(model):
 
 def test_weights_all_alike():
     assert pareto_k(np.zeros((30, 2))).tolist() == [-np.inf, -np.inf]
+
+
+def test_weights_that_are_all_nothing_beside_one():
+    """The excess of most of them underflows: the tail is as bad as can be."""
+    log_weights = np.random.default_rng(0).normal(scale=2e3, size=(31, 8))
+    assert (pareto_k(log_weights) > 0.7).all()

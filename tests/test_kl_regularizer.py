@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 from support import BACKEND, numpy
 
-from tfp_vae import layers
+from tfp_vae import VAE, layers
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
@@ -344,3 +344,24 @@ def test_what_the_originals_add():
         found[way] = history["loss"][0] / true
     np.testing.assert_allclose(found["regularizer"], 2.0, rtol=1e-5)
     np.testing.assert_allclose(found["add_loss"], BATCH, rtol=1e-5)
+
+
+def test_a_vae_refuses_a_second_divergence():
+    encoder = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(5),
+            layers.MultivariateNormalTriL(
+                2, activity_regularizer=KLDivergenceRegularizer(prior())
+            ),
+        ]
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(3),
+            layers.IndependentNormal(3, scale=1.0),
+        ]
+    )
+    with pytest.raises(ValueError, match="has the KL divergence already"):
+        VAE(encoder, decoder)

@@ -180,6 +180,24 @@ class TestBounds:
             extreme = weights.max(0) if alpha < 0 else weights.min(0)
             np.testing.assert_allclose(objective, extreme, atol=0.01)
 
+    @pytest.mark.parametrize("alpha", [0.0, 0.5, -2.0])
+    def test_a_weight_of_zero(self, alpha):
+        """As where data are impossible given one draw of z."""
+        impossible = tfd.Independent(
+            tfd.Uniform(np.float32([[[0.0]], [[5.0]]]), 10.0), 1
+        )
+        q = tfd.MultivariateNormalDiag(np.zeros((1, 1), "f"), np.ones(1, "f"))
+        bound = RenyiBound(alpha, 2)(
+            np.float32([[1.0]]),
+            posterior=q,
+            likelihood=impossible,
+            z=np.zeros((2, 1, 1), "f"),
+        ).objective
+        # Posterior and prior are the same; the other weight is 1 / 10.
+        power = 1 - alpha
+        expected = (power * np.log(0.1) - np.log(2)) / power
+        assert float(numpy(bound)[0]) == pytest.approx(expected, rel=1e-5)
+
     def test_renyi_goes_smoothly_through_the_elbo(self):
         v = numbers()
         weights = v["log_likelihood"] + v["log_prior"] - v["log_q"]
@@ -643,6 +661,31 @@ def test_what_an_objective_cannot_work_with():
     scalar = tfd.Normal(np.zeros(2, "f"), 1.0)
     with pytest.raises(ValueError, match="latent vectors"):
         DIPVAE()(x, posterior=scalar, likelihood=p, z=z[:, 0])
+
+
+def test_other_draws_than_those_marked_are_refused():
+    q = tfd.MultivariateNormalDiag(np.zeros((B, L), "f"), np.ones(L, "f"))
+    p = tfd.Independent(tfd.Normal(np.zeros((3, B, D), "f"), 1.0), 1)
+    iwae = IWAE(3, gradient="dreg")
+    iwae.latents(q.sample(3, seed=tfp_seed(0)))
+    other = q.sample(3, seed=tfp_seed(1))
+    with pytest.raises(ValueError, match=r"iwae.latents\(z\)"):
+        iwae(np.zeros((B, D), "f"), posterior=q, likelihood=p, z=other)
+
+
+def test_free_bits_know_every_spelling_of_a_standard_normal():
+    loc = np.random.default_rng(9).normal(size=(B, L)).astype("f")
+    q = tfd.MultivariateNormalDiag(loc, np.ones(L, "f"))
+    p = tfd.Independent(tfd.Normal(np.zeros((B, D), "f"), 1.0), 1)
+    penalties = [
+        numpy(
+            ELBO(free_bits=1.5)(
+                np.zeros((B, D), "f"), posterior=q, likelihood=p, prior=prior
+            ).objective
+        )
+        for prior in (None, tfd.MultivariateNormalDiag(np.zeros(L, "f")))
+    ]
+    np.testing.assert_allclose(penalties[0], penalties[1], rtol=1e-6)
 
 
 class TestPriors:

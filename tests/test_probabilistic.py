@@ -136,3 +136,27 @@ def test_compiled_or_not(jit_compile):
     )
     model.fit(X, Y, sample_weight=np.ones(40), verbose=0)
     assert model.predict(X, verbose=0).shape == (40, 1)
+
+
+def test_doubles_a_drawn_head_and_no_targets():
+    """What Keras casts, a layer that converts by drawing, a forgotten y."""
+    head = IndependentNormal(1, scale=1.0, convert_to_tensor_fn="sample")
+    model = compiled(sequential(head, 1), metrics=["mse"])
+    model.fit(X.astype("float64"), Y.astype("float64"), verbose=0)
+    weights, bias = model.get_weights()
+    predicted = model.predict(X, verbose=0)
+    np.testing.assert_allclose(predicted, X @ weights + bias, atol=1e-5)
+    with pytest.raises(ValueError, match="A likelihood is one of targets"):
+        compiled(sequential(IndependentNormal(1), 2)).fit(X, verbose=0)
+
+
+def test_a_subclass_with_inputs_and_outputs():
+    class Mine(tfp_vae.Model):
+        pass
+
+    inputs = keras.Input((3,))
+    outputs = IndependentNormal(1)(keras.layers.Dense(2)(inputs))
+    with pytest.raises(TypeError, match="models.Functional"):
+        Mine(inputs, outputs)
+    assert isinstance(tfp_vae.Model(inputs, outputs), tfp_vae.models.Functional)
+    Subclassed()

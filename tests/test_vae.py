@@ -554,7 +554,7 @@ def test_grey_levels_warn_once():
         warnings.simplefilter("always")
         model.fit(grey, verbose=0, validation_data=(grey,))
         model.evaluate(grey, verbose=0)
-    caught = [w for w in caught if "Binarise" in str(w.message)]
+    caught = [w for w in caught if "binarise" in str(w.message)]
     assert len(caught) == 1
     assert caught[0].filename == __file__
 

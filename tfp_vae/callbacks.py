@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.evaluation import coordinate_kl
+from tfp_vae.models.data_checks import as_keras_would
 from tfp_vae.substrate import tfp_seed
 
 __all__ = ["PosteriorCollapse", "PosteriorCollapseWarning"]
@@ -74,14 +75,13 @@ class PosteriorCollapse(keras.callbacks.Callback):
                 f"Received: threshold={threshold}, patience={patience}, "
                 f"frequency={frequency}."
             )
-        x = np.asarray(x)[:_ROWS]
+        x = as_keras_would(x)[:_ROWS]
         if not x.size:
             raise ValueError(
                 "Collapse is seen on data, an array [N, *event] with N > 0. "
                 f"Received: shape {x.shape}."
             )
-        # As `fit` does.
-        self._x = x.astype(keras.config.floatx()) if x.dtype == "f8" else x
+        self._x = x
         self.threshold = threshold
         self.patience = patience
         self.frequency = frequency

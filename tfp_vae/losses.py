@@ -32,19 +32,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
     summed over the event, and then reduced over the batch as every Keras loss
     is. The result has the dtype of the likelihood.
 
-    On TensorFlow a model with this loss goes into `fit`, `evaluate` and
-    `train_on_batch` as it is. On JAX Keras first runs a model with placeholders
-    in place of data, which no TFP distribution can hold, unless model and loss
-    are built. So build them, after each `compile` or `load_model`:
-
-    ```python
-    model.compute_loss(y=y[:1], y_pred=model(x[:1]))
-    ```
-
-    On both, `predict` joins batches of tensors alone: take `model(x).mean()`.
-    Metrics are given the distribution, so only those that take one will do. A
-    model with several outputs, one of them a distribution, is beyond Keras'
-    `compute_loss`: override it.
+    Take it with `tfp_vae.Sequential` or `tfp_vae.Model`, on both backends. A
+    plain Keras model trains with it on TensorFlow; on JAX Keras first runs loss
+    and metrics on placeholders, which no TFP distribution can hold, and on both
+    its `predict` joins batches of tensors alone.
 
     Args:
         reduction: of `keras.losses.Loss`: `"sum_over_batch_size"`, `"mean"`,
@@ -67,14 +58,13 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
     Example:
     ```python
-    model = keras.Sequential([
+    model = tfp_vae.Sequential([
         keras.Input((8,)),
         keras.layers.Dense(IndependentNormal.params_size(1)),
         IndependentNormal(1),
     ])
     model.compile("adam", loss=NegativeLogLikelihood())
-    model.compute_loss(y=y[:1], y_pred=model(x[:1]))  # needed on JAX
-    model.fit(x, y)                                   # y: [N, 1]
+    model.fit(x, y)      # y: [N, 1]
     ```
     """
 

@@ -139,16 +139,16 @@ def is_discrete(distribution: Any) -> bool:
     """
     if isinstance(distribution, DiscreteDistributionMixin):
         return True
-    inside = getattr(distribution, "components", None) or getattr(
-        distribution, "distributions", None
-    )
-    if inside is None:
-        inside = [
-            getattr(distribution, name, None)
-            for name in ("components_distribution", "distribution")
-        ]
-    parts = [part for part in inside if isinstance(part, tfd.Distribution)]
-    return bool(parts) and all(map(is_discrete, parts))
+    # An inflated one is a mixture as well, with a point that is no integer.
+    for name in ("distribution", "components_distribution"):
+        inside = getattr(distribution, name, None)
+        if isinstance(inside, tfd.Distribution):
+            return is_discrete(inside)
+    for name in ("components", "distributions"):
+        parts = getattr(distribution, name, None)
+        if parts:
+            return all(map(is_discrete, parts))
+    return False
 
 
 def tfp_seed(seed: Any) -> Tensor:

@@ -50,8 +50,10 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--num-samples", type=int, default=5000)
+    parser.set_defaults(epochs=None)
     options = parser.parse_args()
-    options.epochs = sum(3**i for i in range(options.stages))
+    if options.epochs is None:
+        options.epochs = sum(3**i for i in range(options.stages))
     x, validation, test = mnist(options)
     validation, test = (
         binarized(v, options.seed + i) for i, v in enumerate((validation, test))

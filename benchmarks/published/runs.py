@@ -86,8 +86,13 @@ class Budget(keras.callbacks.Callback):
         if logs["val_loss"] < self.state["best"]:
             self.state["best"] = logs["val_loss"]
             self.model.save_weights(self.best)
-        self.model.save(self.path)
-        self.path.with_suffix(".json").write_text(json.dumps(self.state))
+        # Both or, if the run is killed meanwhile, neither.
+        new = self.path.with_suffix(".new.keras")
+        self.model.save(new)
+        new_state = self.path.with_suffix(".new.json")
+        new_state.write_text(json.dumps(self.state))
+        new.replace(self.path)
+        new_state.replace(self.path.with_suffix(".json"))
         if self.spent:
             self.model.stop_training = True
 
@@ -172,7 +177,7 @@ def nll(found: MarginalLogLikelihood) -> tuple[str, str]:
     """The mean of -log p(x) with its standard error, and how k-hat stands."""
     values = -found.log_likelihood
     error = values.std(ddof=1) / np.sqrt(len(values))
-    doubtful = np.mean(found.pareto_k > 0.7)
+    doubtful = np.mean(~(found.pareto_k <= 0.7))
     return (
         f"{values.mean():.2f} +- {error:.2f}",
         f"k-hat > 0.7: {doubtful:.0%}",

@@ -50,7 +50,8 @@ class IndependentCategorical(DistributionLayer):
     """One of several classes for each element, as its number.
 
     For labels 0, 1, ..., num_classes - 1: maps of classes, tokens, pixels of
-    few levels. They have a mode and no mean: TFP raises for `mean()`.
+    few levels. Take the `mode`: a mean of class numbers says little, and not
+    every version of TFP has it.
 
     Args:
         event_shape: int or tuple of ints.
@@ -92,10 +93,15 @@ class IndependentCategorical(DistributionLayer):
             (*event[:-1], math.prod(event[-1:]) * self.num_classes),
             (math.prod(event) * self.num_classes,),
         ]
-        for layout in layouts:
-            batch = len(input_shape) - len(layout)
-            if batch >= 0 and tuple(input_shape[batch:]) == layout:
-                return batch
+        found = [
+            len(input_shape) - len(layout)
+            for layout in layouts
+            if tuple(input_shape[-len(layout) :]) == layout
+        ]
+        if found:
+            # A batch of one looks like an event of one element: then the shape
+            # that leaves a batch is meant.
+            return next((batch for batch in found if batch), 0)
         raise ValueError(
             f"IndependentCategorical({event}, {self.num_classes}) takes "
             f"params_size={layouts[-1][0]} logits on its last axis, or "

@@ -34,8 +34,8 @@ class MixtureSameFamily(DistributionLayer):
     p(y) = sum_k w_k p_k(y),    w = softmax(logits),    k = 1, ..., K
     ```
 
-    Draws are not reparameterised: no gradient passes through them, so that a
-    mixture does as a likelihood, or a prior, but not as a posterior.
+    Draws are not reparameterised: they let no gradient through to the weights,
+    so that a mixture does as a likelihood, or a prior, but not as a posterior.
 
     Args:
         num_components: K.

@@ -18,6 +18,7 @@ __all__ = [
     "Sample",
     "canonical_conversion",
     "convertible",
+    "mean_or_mode",
     "serialize_conversion",
     "to_tensor",
 ]
@@ -108,6 +109,21 @@ def to_tensor(
     if "seed" in inspect.signature(conversion).parameters:
         return conversion(distribution, seed=tfp_seed(seed))
     return conversion(distribution)
+
+
+def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
+    """The mean of a distribution, or its mode where it has no mean.
+
+    Args:
+        distribution: any.
+
+    Returns:
+        A tensor, `batch_shape + event_shape`.
+    """
+    try:
+        return distribution.mean()
+    except NotImplementedError:
+        return distribution.mode()
 
 
 def convertible(

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.models.data_checks import examine
+from tfp_vae.models.data_checks import as_keras_would, examine
 from tfp_vae.substrate import Tensor, jit, tfp_seed
 
 __all__ = ["ROWS", "averages", "batches", "prepared"]
@@ -29,7 +29,7 @@ def prepared(
         **counts: numbers that are at least 1, such as `batch_size`.
 
     Returns:
-        `[N, *event]`, of Keras' float dtype if they were float64.
+        `[N, *event]`, of Keras' float dtype if they were floating.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
@@ -38,9 +38,7 @@ def prepared(
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} is at least 1. Received: {name}={count}.")
-    x = np.asarray(x)
-    if x.dtype == np.float64:
-        x = x.astype(keras.config.floatx())  # as `fit` does
+    x = as_keras_would(x)
     examine(vae, x, None, support=support)
     return x
 

@@ -20,7 +20,7 @@ from tfp_vae.models.guard import all_finite
 from tfp_vae.objectives.checks import in_dtype_of
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
-__all__ = ["examine", "examine_validation", "peek"]
+__all__ = ["as_keras_would", "examine", "examine_validation", "peek"]
 
 # Rows that are tried on the likelihood, beside the two with the extreme values.
 _FIRST_ROWS = 2
@@ -173,19 +173,30 @@ def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     return array, np.unique(rows)
 
 
-def _as_keras_would(values: np.ndarray) -> Tensor:
-    """A tensor of the dtype that Keras' array adapter gives in `fit`."""
-    dtype = keras.backend.standardize_dtype(values.dtype)
-    return ops.convert_to_tensor(
-        values, keras.config.floatx() if "float" in dtype else None
+def as_keras_would(values: Any) -> np.ndarray:
+    """An array of the dtype that Keras' array adapter gives in `fit`.
+
+    Args:
+        values: an array or a tensor.
+
+    Returns:
+        A numpy array; of any floating dtype, Keras' own.
+    """
+    array = np.asarray(
+        values
+        if isinstance(values, np.ndarray)
+        else ops.convert_to_numpy(values)
     )
+    if "float" in keras.backend.standardize_dtype(array.dtype):
+        return array.astype(keras.config.floatx())
+    return array
 
 
 def _try_rows(
     model: keras.Model, x: np.ndarray, target: np.ndarray, support: bool
 ) -> None:
     """Calls model and objective on concrete values, and tries the support."""
-    x, target = _as_keras_would(x), _as_keras_would(target)
+    x, target = (ops.convert_to_tensor(as_keras_would(v)) for v in (x, target))
     y_pred = model(x)
     if not support:
         return
@@ -237,9 +248,10 @@ def _check_support(
             f"{likelihood.name} has whole numbers as outcomes, but the data "
             f"have values between them ({received}): log_prob is then a "
             "cross-entropy and not the logarithm of a probability, and the "
-            "ELBO no bound on anything. Binarise the data, "
-            "(x > 0.5).astype(x.dtype), or take a likelihood for grey levels, "
-            "such as IndependentNormal or IndependentHuber.",
+            "ELBO no bound on anything. Undo the rescaling of data that were "
+            "whole numbers, binarise them, (x > 0.5).astype(x.dtype), or take "
+            "a likelihood for grey levels, such as IndependentNormal or "
+            "IndependentHuber.",
             stacklevel=5,
         )
     return True

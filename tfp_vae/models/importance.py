@@ -103,6 +103,8 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
         best = (theta * weights).sum(axis=0) / weights.sum(axis=0)
         k = np.log1p(-best * excess).mean(axis=0)
     k = (m * k + 10 * 0.5) / (m + 10)
+    # Where most of the weights are nothing beside the largest.
+    k = np.where(quartile > 0, k, np.inf)
     return np.where(excess[-1] > 0, k, -np.inf)
 
 

@@ -1,11 +1,15 @@
 """What a VAE is made of: checked when it is put together, and called."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
+from tfp_vae.layers.kl_regularizer import (
+    KLDivergenceAddLoss,
+    KLDivergenceRegularizer,
+)
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -68,12 +72,29 @@ def check_layer(part: Any, role: str) -> None:
 
     Raises:
         TypeError: if it is no layer.
+        ValueError: if a layer within adds a KL divergence to the loss.
     """
     if not isinstance(part, keras.layers.Layer):
         raise TypeError(
             f"The {role} is a Keras layer or model, so that its weights train. "
             f"Received: {part!r}."
         )
+    for layer in _all_layers(part):
+        if isinstance(layer, KLDivergenceAddLoss) or isinstance(
+            layer.activity_regularizer, KLDivergenceRegularizer
+        ):
+            raise ValueError(
+                "The objective of a VAE has the KL divergence already: one "
+                "that a layer adds to the loss would count it twice. Leave it "
+                "out here, or train a tfp_vae.Model with "
+                f"NegativeLogLikelihood. Received: {layer!r} in the {role}."
+            )
+
+
+def _all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    yield layer
+    for inner in getattr(layer, "layers", ()):
+        yield from _all_layers(inner)
 
 
 def check_objective(objective: Any) -> keras.layers.Layer:

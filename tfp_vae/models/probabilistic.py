@@ -4,31 +4,25 @@ from typing import Any
 
 import keras
 
-from tfp_vae.layers.sample import to_tensor
-from tfp_vae.models.data_checks import peek
+from tfp_vae.layers.sample import mean_or_mode
+from tfp_vae.models.data_checks import as_keras_would, peek
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
 __all__ = ["Model", "Sequential"]
 
 
-def as_tensor(output: Any) -> Any:
-    """What stands for an output where tensors are wanted.
+def _as_tensor(output: Any) -> Any:
+    """What stands for an output where tensors are wanted."""
+    if isinstance(output, tfd.Distribution):
+        return mean_or_mode(output)
+    return output
 
-    Args:
-        output: of a model.
 
-    Returns:
-        Of a distribution what its layer's `convert_to_tensor_fn` says, else its
-        mean, else its mode; anything else as it is.
-    """
-    if not isinstance(output, tfd.Distribution):
-        return output
-    if hasattr(output, "__array__"):
-        return to_tensor(output)
-    try:
-        return output.mean()
-    except NotImplementedError:
-        return output.mode()
+def _first_rows(values: Any) -> Any:
+    """Two rows, as `fit` will give them."""
+    if values is None:
+        return None
+    return keras.ops.convert_to_tensor(as_keras_would(values[:2]))
 
 
 class _Probabilistic:
@@ -48,7 +42,7 @@ class _Probabilistic:
         x_seen, y_seen, x = peek(x, y)
         with strategy_scope(model):
             x_rows, y_rows = keras.tree.map_structure(
-                lambda a: keras.ops.convert_to_tensor(a[:2]), (x_seen, y_seen)
+                _first_rows, (x_seen, y_seen)
             )
             y_pred = model(x_rows, training=False)
             model.compute_loss(x_rows, y_rows, y_pred, training=False)
@@ -124,7 +118,7 @@ class _Probabilistic:
             Values by name.
         """
         return super().compute_metrics(  # type: ignore[misc]
-            x, y, keras.tree.map_structure(as_tensor, y_pred), sample_weight
+            x, y, keras.tree.map_structure(_as_tensor, y_pred), sample_weight
         )
 
     def predict_step(self, *args: Any) -> Any:
@@ -138,9 +132,9 @@ class _Probabilistic:
         """
         found = super().predict_step(*args)  # type: ignore[misc]
         if len(args) == 1:
-            return keras.tree.map_structure(as_tensor, found)
+            return keras.tree.map_structure(_as_tensor, found)
         outputs, state = found
-        return keras.tree.map_structure(as_tensor, outputs), state
+        return keras.tree.map_structure(_as_tensor, outputs), state
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -149,8 +143,8 @@ class Sequential(_Probabilistic, keras.Sequential):
 
     Probabilistic regression and classification, on both backends: trains with
     `loss=NegativeLogLikelihood()`, and `predict` returns arrays. Called, it
-    returns the distribution. A metric is given, as `predict` gives, what the
-    last layer's `convert_to_tensor_fn` says, else the mean, else the mode.
+    returns the distribution. A metric is given, as `predict` gives, its mean,
+    and its mode where it has none.
 
     Args:
         layers: as `keras.Sequential` takes them.
@@ -182,8 +176,9 @@ class Sequential(_Probabilistic, keras.Sequential):
 class Model(_Probabilistic, keras.Model):
     """A `keras.Model` that may return distributions.
 
-    Functional, `tfp_vae.Model(inputs, outputs)`, or to be subclassed. Otherwise
-    as `Sequential`. Of several outputs each may be a distribution.
+    Functional, `tfp_vae.Model(inputs, outputs)` (an object of the class
+    `Functional`), or to be subclassed. Otherwise as `Sequential`. Of several
+    outputs each may be a distribution.
 
     Args:
         *args: as `keras.Model` takes them.
@@ -194,7 +189,19 @@ class Model(_Probabilistic, keras.Model):
 
     Returns:
         The outputs, tensors and distributions.
+
+    Raises:
+        TypeError: if a subclass is given inputs and outputs.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or "inputs" in kwargs:
+            raise TypeError(
+                "A subclass of tfp_vae.Model has a `call` of its own. One that "
+                "is given inputs and outputs derives from "
+                f"tfp_vae.models.Functional. Received: {type(self).__name__}."
+            )
+        super().__init__(**kwargs)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and (args or "inputs" in kwargs):

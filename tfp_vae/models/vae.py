@@ -7,6 +7,7 @@ from keras import ops
 
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
+from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.importance import MarginalLogLikelihood, estimate
@@ -31,6 +32,7 @@ from tfp_vae.objectives.checks import (
     in_dtype_of,
     static_shape,
 )
+from tfp_vae.objectives.objective import mean_over_first
 from tfp_vae.objectives.reduction import Reduction
 from tfp_vae.substrate import (
     Tensor,
@@ -364,7 +366,10 @@ class VAE(keras.Model):
         )
         self._kl_tracker.update_state(terms.kl, sample_weight)
         for tracker in self._report_trackers:
-            tracker.update_state(terms.reports[tracker.name])
+            # Of a batch: as many times as there are examples.
+            tracker.update_state(
+                terms.reports[tracker.name], ops.shape(terms.objective)[0]
+            )
         reduction = Reduction(
             dtype=keras.backend.standardize_dtype(terms.objective.dtype)
         )
@@ -428,9 +433,9 @@ class VAE(keras.Model):
             z = posterior.sample(
                 _PREDICT_KL_SAMPLES, seed=tfp_seed(self._evaluation_seed)
             )
-            kl = ops.mean(posterior.log_prob(z) - prior.log_prob(z), axis=0)
+            kl = mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
         summary = {
-            "mean": likelihood.mean(),
+            "mean": mean_or_mode(likelihood),
             "z_mean": z_mean,
             "z_stddev": posterior.stddev(),
             "kl": kl,
@@ -650,13 +655,15 @@ class VAE(keras.Model):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.
 
+        The mode, of a likelihood that has no mean.
+
         Args:
             x: `[B, *event]`.
 
         Returns:
             `[B, *event]`.
         """
-        return self.decode(self.encode(x).mean()).mean()
+        return mean_or_mode(self.decode(self.encode(x).mean()))
 
     def sample(self, n: int, seed: int | None = None) -> Tensor:
         """Draws new data: z from the prior, x from the likelihood.

@@ -1,5 +1,6 @@
 """The KL taken apart: information, total correlation, and the rest."""
 
+import math
 import numbers
 from typing import Any
 
@@ -100,9 +101,10 @@ class BetaTCVAE(Objective):
         # Each sample under each posterior: [S, B, B, latent coordinates].
         pairs = factors(step.posterior).log_prob(z[:, :, None])
         pairs = ops.reshape(pairs, (*ops.shape(pairs)[:3], -1))
-        count = ops.cast(ops.shape(pairs)[2] * self.data_size, pairs.dtype)
-        joint = ops.logsumexp(ops.sum(pairs, -1), axis=2) - ops.log(count)
-        single = ops.sum(ops.logsumexp(pairs, axis=2) - ops.log(count), -1)
+        log_batch = ops.log(ops.cast(ops.shape(pairs)[2], pairs.dtype))
+        log_count = log_batch + math.log(self.data_size)
+        joint = ops.logsumexp(ops.sum(pairs, -1), axis=2) - log_count
+        single = ops.sum(ops.logsumexp(pairs, axis=2) - log_count, -1)
         parts = {
             "alpha": log_posterior - joint,
             "beta": joint - single,

@@ -143,6 +143,16 @@ def check_latent(
                 len(prior.batch_shape) - 1,
             )
         )
+    prior_batch = static_shape(prior.batch_shape)
+    if prior_batch not in ((), None, batch) and None not in (
+        *prior_batch,
+        *batch,
+    ):
+        raise ValueError(
+            "A prior is one for all examples, of batch shape [], or one for "
+            f"each, [B]. Received: {prior_batch} beside a posterior of {batch} "
+            f"({prior.name})."
+        )
     dtypes = {
         name: keras.backend.standardize_dtype(part.dtype)
         for name, part in (("posterior", posterior), ("prior", prior))

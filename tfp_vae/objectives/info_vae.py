@@ -94,12 +94,15 @@ class InfoVAE(Objective):
 
     with q(z) the posteriors of the batch taken together, and as many draws from
     the prior beside their samples. alpha = 0 and lambda = 1 is the ELBO,
-    alpha = 1 the Wasserstein autoencoder (`MMD`).
+    alpha = 1 the Wasserstein autoencoder (`MMD`). The weights of a mixture that
+    is a learned prior get no gradient from the discrepancy, whose draws tell
+    nothing of them.
 
     Args:
         alpha: how much of the KL of single examples is waived.
         lambda_: the paper's lambda; `alpha + lambda_ - 1` weighs the MMD. A
-            number, or a function of the training step to one.
+            number, or a function of the training step to one, whose MMD is
+            never weighed below 0.
         kernel: see `maximum_mean_discrepancy`.
         bandwidth: see `maximum_mean_discrepancy`.
         num_samples: how many samples of z a model draws for each example.
@@ -145,6 +148,7 @@ class InfoVAE(Objective):
         self.alpha = alpha
         self.kernel = kernel
         self.bandwidth = bandwidth
+        self.lambda_: Schedule
         self.set_schedules(lambda_=lambda_)
         if not callable(lambda_):
             if alpha + lambda_ < 1:
@@ -160,16 +164,20 @@ class InfoVAE(Objective):
         z = step.samples()
         each = [self._discrepancy(step, z[i], i) for i in range(z.shape[0])]
         mmd = mean_over_first(ops.stack(each))
+        weight = self.alpha - 1.0 + self.at("lambda_", step)
+        if callable(self.lambda_):
+            weight = ops.maximum(weight, 0.0)
         objective = (
             mean_over_first(step.log_likelihood)
             - (1.0 - self.alpha) * step.kl
-            - (self.alpha - 1.0 + self.at("lambda_", step)) * mmd
+            - weight * mmd
         )
         return objective, {"mmd": mmd}
 
     def _discrepancy(self, step: Step, z: Tensor, index: int) -> Tensor:
-        # The same draws for the same step: evaluation has no noise of its own.
-        seed = samplers.fold_in(tfp_seed(index), ops.cast(step.number, "int32"))
+        # The same draws in each evaluation: it has no noise of its own.
+        number = ops.cast(step.number, "int32") if step.training else 0
+        seed = samplers.fold_in(tfp_seed(index), number)
         drawn = step.prior.sample(
             () if tuple(step.prior.batch_shape) else ops.shape(z)[0], seed=seed
         )

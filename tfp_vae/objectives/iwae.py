@@ -1,5 +1,6 @@
 """The importance-weighted bound, and its three gradients."""
 
+import threading
 from typing import Any
 
 import keras
@@ -9,6 +10,13 @@ from tfp_vae.objectives.objective import Objective, Step
 from tfp_vae.substrate import Tensor
 
 __all__ = ["IWAE"]
+
+
+class _Marked:
+    """A dict that Keras does not look into."""
+
+    def __init__(self) -> None:
+        self.by_thread: dict[int, tuple[Tensor, Tensor]] = {}
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -28,7 +36,9 @@ class IWAE(Objective):
     - `"stl"`: v_s d log w_s / dz alone, biased for S > 1;
     - `"dreg"`: v_s**2 d log w_s / dz, unbiased.
 
-    Decoder and prior have the standard gradient under all three.
+    Decoder and prior have the standard gradient under all three. With `"dreg"`
+    all that reaches the samples is weighed, the gradient of a loss that a layer
+    of the decoder adds too.
 
     Args:
         num_samples: S.
@@ -83,8 +93,9 @@ class IWAE(Objective):
                 f"gradient={gradient!r}."
             )
         self.gradient = gradient
-        # The samples that were marked last, and their channels.
-        self._marked: tuple[Tensor, Tensor] | None = None
+        # The samples that were marked last, and their channels, for each
+        # replica, which have a thread each.
+        self._marked = _Marked()
 
     def latents(self, z: Tensor) -> Tensor:
         if self.gradient != "dreg" or self.num_samples == 1:
@@ -93,7 +104,7 @@ class IWAE(Objective):
         marked = _mark(ops.reshape(z, (*leading, -1)))
         channels = marked[..., -2:]
         z = ops.reshape(marked[..., :-2], ops.shape(z))
-        self._marked = z, channels
+        self._marked.by_thread[threading.get_ident()] = z, channels
         return z
 
     def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
@@ -110,8 +121,8 @@ class IWAE(Objective):
 
     def _channels(self, z: Tensor) -> Tensor:
         """The channels of the samples that were marked last."""
-        marked, self._marked = self._marked, None
-        if marked is None or tuple(marked[0].shape) != tuple(z.shape):
+        marked = self._marked.by_thread.pop(threading.get_ident(), None)
+        if marked is None or marked[0] is not z:
             raise ValueError(
                 'gradient="dreg" weighs the gradient that the decoder sends '
                 "back to the samples: pass them through latents() of this "

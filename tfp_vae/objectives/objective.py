@@ -54,6 +54,7 @@ class Step(NamedTuple):
         z: the samples, `[S, B, *latent]`, or None.
         number: the training step, a scalar float tensor, from 0; it stays 0
             for an objective that does not count.
+        training: whether in training.
     """
 
     log_likelihood: Tensor
@@ -62,6 +63,7 @@ class Step(NamedTuple):
     prior: tfd.Distribution
     z: Tensor | None
     number: Tensor
+    training: bool
 
     def samples(self) -> Tensor:
         """`z`, where it is needed.
@@ -340,7 +342,9 @@ class Objective(keras.layers.Layer):
         if training and self.step is not None:
             self.step.assign_add(1)
         kl = self._divergence(posterior, prior, z)
-        step = Step(log_likelihood, kl, posterior, prior, z, number)
+        step = Step(
+            log_likelihood, kl, posterior, prior, z, number, bool(training)
+        )
         objective, reports = self.combine(step)
         for name in self.report_names:
             if name not in reports:

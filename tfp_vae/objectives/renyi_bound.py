@@ -75,6 +75,9 @@ def _power_mean(log_weights: Tensor, power: float) -> Tensor:
     center = mean_over_first(log_weights)
     if power == 0:
         return center
+    # With a weight of zero the mean is -inf; any center will do.
+    largest = ops.max(log_weights, axis=0)
+    center = ops.where(ops.isfinite(center), center, largest)
     scaled = power * (log_weights - center)
     # Small exponents are all 1 but for what expm1 keeps; large ones overflow.
     small = ops.max(ops.abs(scaled), axis=0) < 1

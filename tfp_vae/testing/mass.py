@@ -76,8 +76,12 @@ class Mass(NamedTuple):
         probability = self.weights * np.exp(self.log_prob)
         terms = np.where(probability > 0, values * probability, 0.0)
         size = np.abs(terms).sum(axis=0)
+        # Of a few outcomes there are none.
         outer = len(terms) // 16
-        tails = np.abs(terms[:outer]).sum(0) + np.abs(terms[-outer:]).sum(0)
+        ends = np.abs(terms)
+        tails = ends[:outer].sum(axis=0) + ends[len(terms) - outer :].sum(
+            axis=0
+        )
         return np.where(
             tails <= 1e-5 * size, terms.sum(axis=0) / self.total(), np.nan
         )

@@ -308,6 +308,26 @@ def test_config_and_width(name):
         layer(np.zeros((2, wrong), "float32"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_under_mixed_precision(name, tmp_path):
+    """A functional model, whose distribution is in single precision."""
+    row = TABLE[name]
+    _, y = raw_and_data(row, (2, 3))
+    x = np.random.default_rng(0).normal(size=(2, 5)).astype("float32")
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs = keras.Input((5,))
+        params = keras.layers.Dense(row.size((3,)))(inputs)
+        model = keras.Model(inputs, row.layer((3,))(params))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    before, after = (m(x).log_prob(y) for m in (model, loaded))
+    assert keras.backend.standardize_dtype(before.dtype) == "float32"
+    np.testing.assert_array_equal(numpy(before), numpy(after))
+
+
 def tiny_vae(width, layer):
     vae = VAE(
         keras.Sequential(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keras import ops
 from support import BACKEND, gradients, numpy, sample
 
-from tfp_vae import layers
+from tfp_vae import VAE, layers
 from tfp_vae.layers.low_rank import LowRankMultivariateNormal
 from tfp_vae.layers.mixture import (
     CategoricalMixtureOfOneHotCategorical,
@@ -450,6 +450,27 @@ def test_every_kind_of_model_and_a_file(name, tmp_path):
     sequential.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(numpy(loaded(x).log_prob(y)), expected)
+
+
+@pytest.mark.parametrize("name", ["normals", "onehot", "tril", "rank"])
+def test_trains_a_vae_on_data_of_its_kind(name):
+    make, width, event_shape = MODELS[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, *event_shape)).astype("float32")
+    if name == "onehot":
+        x = np.eye(4, dtype="float32")[rng.integers(0, 4, 16)]
+    encoder = [
+        keras.Input(event_shape),
+        keras.layers.Flatten(),
+        keras.layers.Dense(5),
+        layers.MultivariateNormalTriL(2),
+    ]
+    decoder = [keras.Input((2,)), keras.layers.Dense(width), make()]
+    vae = VAE(keras.Sequential(encoder), keras.Sequential(decoder), seed=0)
+    vae.compile(keras.optimizers.Adam(1e-3))
+    history = vae.fit(x, batch_size=16, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert vae.predict(x, verbose=0)["mean"].shape == x.shape
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -260,7 +260,10 @@ def _check_support(
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        log_prob = validated(likelihood).log_prob(target)
+        # What TFP warns of while it validates is no fault of the data.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            log_prob = validated(likelihood).log_prob(target)
     # Each backend has its own kind of error for an assertion that fails.
     except Exception as error:
         message = getattr(error, "message", None) or str(error)

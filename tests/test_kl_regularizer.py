@@ -172,7 +172,7 @@ def wide_prior():
 
 
 @keras.saving.register_keras_serializable("tests")
-class LearnedPrior(keras.layers.Layer):
+class LearnedTarget(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.loc = self.add_weight(shape=(2,), initializer="ones", name="loc")
@@ -185,7 +185,7 @@ class LearnedPrior(keras.layers.Layer):
 
 @pytest.mark.parametrize("way", ["regularizer", "add_loss"])
 def test_a_learned_prior_trains_and_is_saved(way, tmp_path):
-    learned = LearnedPrior()
+    learned = LearnedTarget()
     after, head = [], {}
     if way == "regularizer":
         head["activity_regularizer"] = KLDivergenceRegularizer(

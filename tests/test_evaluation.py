@@ -81,7 +81,7 @@ def test_wrong_use_is_refused(model):
 
 def test_batches_and_chunks_do_not_matter(model, monkeypatch):
     vae, x, exact = model
-    monkeypatch.setattr("tfp_vae.models.importance.ROWS", 200)
+    monkeypatch.setattr("tfp_vae.models.batches.ROWS", 200)
     found = vae.marginal_log_likelihood(x, 2000, batch_size=50, seed=0)
     assert found.log_likelihood.shape == (90,)
     np.testing.assert_allclose(found.log_likelihood, exact, atol=0.3)

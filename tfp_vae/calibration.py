@@ -8,6 +8,7 @@ from keras import ops
 from tfp_vae.distributions import factors
 from tfp_vae.models.batches import averages, prepared
 from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
+from tfp_vae.objectives.objective import copies
 from tfp_vae.substrate import Tensor, is_discrete
 
 __all__ = [
@@ -175,10 +176,10 @@ def probability_integral_transform(
         likelihood = vae.decode(ops.reshape(z, (-1, *z.shape[2:])))
         check_likelihood(likelihood, rows, samples)
         rows = in_dtype_of(likelihood, rows)
-        copies = ops.tile(rows, (samples, *[1] * (len(rows.shape) - 1)))
+        data = copies(rows, samples)
         elements = factors(likelihood)
         try:
-            terms = [elements.cdf(copies)]
+            terms = [elements.cdf(data)]
         except NotImplementedError as error:
             raise NotImplementedError(
                 "The transform is the cumulative distribution of each element, "
@@ -186,7 +187,7 @@ def probability_integral_transform(
                 "one, such as IndependentNormal or IndependentHuber."
             ) from error
         if is_discrete(likelihood):
-            terms.append(elements.prob(copies))
+            terms.append(elements.prob(data))
         return tuple(
             ops.sum(ops.reshape(term, (samples, *rows.shape)), axis=0) / samples
             for term in terms

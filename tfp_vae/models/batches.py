@@ -10,7 +10,7 @@ from keras import ops
 from tfp_vae.models.data_checks import as_keras_would, examine
 from tfp_vae.substrate import Tensor, jit, tfp_seed
 
-__all__ = ["ROWS", "averages", "batches", "prepared"]
+__all__ = ["ROWS", "averages", "batches", "chunked", "prepared"]
 
 #: Rows of the decoder's batch at a time: bounds the memory, whatever the number
 #: of samples.
@@ -63,19 +63,19 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
         )
 
 
-def averages(
+def chunked(
     function: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]],
     x: np.ndarray,
     num_samples: int,
     batch_size: int,
     seed: int | None,
     verbose: bool,
-) -> list[np.ndarray]:
-    """What a function gives for each example, averaged over samples of z.
+) -> Iterator[tuple[int, int, Iterator[list[np.ndarray]]]]:
+    """What a function gives for each batch, some samples of z at a time.
 
     Args:
         function: from examples `[B, *event]`, a number of samples and a seed
-            to tensors `[B, ...]`, averages over so many samples. Compiled.
+            to tensors. Compiled.
         x: `[N, *event]`.
         num_samples: for each example; rounded up to a whole number of equal
             chunks.
@@ -83,8 +83,10 @@ def averages(
         seed: an int, or None.
         verbose: whether to show the progress.
 
-    Returns:
-        Arrays `[N, ...]` of float64, one for each tensor.
+    Yields:
+        How many of the B examples are data, the first ones; how many samples
+        there are in all; and, to be gone through before the next batch, for
+        each chunk of them the function's arrays, of float64.
     """
     batch_size = min(batch_size, len(x))
     chunks = -(-num_samples // max(ROWS // batch_size, 1))
@@ -98,15 +100,49 @@ def averages(
     progress = keras.utils.Progbar(
         len(x) * chunks * samples, verbose=int(verbose), unit_name="sample"
     )
-    parts = []
-    for rows, found in batches(x, batch_size):
-        sums: list[np.ndarray] | None = None
+
+    def terms(rows: Tensor, found: int) -> Iterator[list[np.ndarray]]:
         for _ in range(chunks):
-            terms = [
-                ops.convert_to_numpy(term)[:found].astype("float64")
+            yield [
+                ops.convert_to_numpy(term).astype("float64")
                 for term in compiled(rows, tfp_seed(generator))
             ]
-            sums = terms if sums is None else list(map(np.add, sums, terms))
             progress.add(found * samples)
-        parts.append([term / chunks for term in sums or ()])
+
+    for rows, found in batches(x, batch_size):
+        yield found, chunks * samples, terms(rows, found)
+
+
+def averages(
+    function: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]],
+    x: np.ndarray,
+    num_samples: int,
+    batch_size: int,
+    seed: int | None,
+    verbose: bool,
+) -> list[np.ndarray]:
+    """What a function gives for each example, averaged over samples of z.
+
+    Args:
+        function: as for `chunked`, to tensors `[B, ...]`, averages over so
+            many samples.
+        x: as for `chunked`.
+        num_samples: as for `chunked`.
+        batch_size: as for `chunked`.
+        seed: as for `chunked`.
+        verbose: as for `chunked`.
+
+    Returns:
+        Arrays `[N, ...]` of float64, one for each tensor.
+    """
+    parts = []
+    for found, _, chunks in chunked(
+        function, x, num_samples, batch_size, seed, verbose
+    ):
+        sums = next(chunks)
+        count = 1
+        for terms in chunks:
+            sums = list(map(np.add, sums, terms))
+            count += 1
+        parts.append([term[:found] / count for term in sums])
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -18,6 +18,7 @@ from keras import ops
 from tfp_vae.distributions.validated import validated
 from tfp_vae.models.guard import all_finite
 from tfp_vae.objectives.checks import in_dtype_of
+from tfp_vae.objectives.objective import copies
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 
 __all__ = ["as_keras_would", "examine", "examine_validation", "peek"]
@@ -202,8 +203,7 @@ def _try_rows(
         return
     model.compute_terms(target, y_pred)
     likelihood = y_pred[-1]
-    copies = model.objective.num_samples
-    target = ops.tile(target, (copies, *[1] * (len(target.shape) - 1)))
+    target = copies(target, model.objective.num_samples)
     target = in_dtype_of(likelihood, target)
     try:
         model.warned_of_values = _check_support(

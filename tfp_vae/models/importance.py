@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.models.batches import ROWS, batches, prepared
+from tfp_vae.models.batches import chunked, prepared
 from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
-from tfp_vae.substrate import Tensor, jit, tfp_seed
+from tfp_vae.objectives.objective import log_likelihood_of_samples
+from tfp_vae.substrate import Tensor
 
 __all__ = ["MarginalLogLikelihood", "estimate", "pareto_k"]
 
@@ -133,25 +133,17 @@ def estimate(
         TypeError, ValueError: see `VAE.marginal_log_likelihood`.
     """
     x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
-    batch_size = min(batch_size, len(x))
-    chunks = -(-num_samples // max(ROWS // batch_size, 1))
-    samples = -(-num_samples // chunks)
 
-    @jit
-    def log_weights(rows: Tensor, noise: Tensor) -> Tensor:
-        return _log_weights(vae, rows, samples, noise)
+    def log_weights(rows: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
+        return (_log_weights(vae, rows, samples, noise),)
 
-    generator = keras.random.SeedGenerator(seed)
-    progress = keras.utils.Progbar(
-        len(x) * chunks * samples, verbose=int(verbose), unit_name="sample"
-    )
     parts = []
-    for rows, found in batches(x, batch_size):
-        running = _Running(chunks * samples)
-        for _ in range(chunks):
-            weights = log_weights(rows, tfp_seed(generator))
-            running.add(ops.convert_to_numpy(weights).astype("float64"))
-            progress.add(found * samples)
+    for found, total, chunks in chunked(
+        log_weights, x, num_samples, batch_size, seed, verbose
+    ):
+        running = _Running(total)
+        for (weights,) in chunks:
+            running.add(weights)
         parts.append([field[:found] for field in running.result()])
     return MarginalLogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -163,7 +155,7 @@ def _log_weights(vae: Any, x: Tensor, samples: int, seed: Tensor) -> Tensor:
     z = posterior.sample(samples, seed=seed)
     likelihood = vae.decode(ops.reshape(z, (-1, *z.shape[2:])))
     check_likelihood(likelihood, x, samples)
-    x = in_dtype_of(likelihood, x)
-    copies = ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
-    log_likelihood = ops.reshape(likelihood.log_prob(copies), (samples, -1))
+    log_likelihood = log_likelihood_of_samples(
+        in_dtype_of(likelihood, x), likelihood, samples
+    )
     return log_likelihood + prior.log_prob(z) - posterior.log_prob(z)

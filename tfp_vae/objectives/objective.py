@@ -17,6 +17,8 @@ __all__ = [
     "ObjectiveTerms",
     "Schedule",
     "Step",
+    "copies",
+    "log_likelihood_of_samples",
     "mean_over_first",
     "standard_normal",
 ]
@@ -333,7 +335,7 @@ class Objective(keras.layers.Layer):
         checks.check_likelihood(likelihood, x, samples)
         x = checks.in_dtype_of(likelihood, x)
 
-        log_likelihood = _log_likelihood(x, likelihood, samples)
+        log_likelihood = log_likelihood_of_samples(x, likelihood, samples)
         if z is not None and samples is None:
             z = z[None]
         number = ops.cast(
@@ -413,12 +415,37 @@ def is_weight(value: Any) -> bool:
     return isinstance(value, numbers.Real) and 0 <= float(value) < float("inf")
 
 
-def _log_likelihood(
+def copies(x: Tensor, samples: int) -> Tensor:
+    """Data for a likelihood of batch shape `[S * B]`, sample by sample.
+
+    Args:
+        x: `[B, *event]`.
+        samples: S.
+
+    Returns:
+        `[S * B, *event]`.
+    """
+    return ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
+
+
+def log_likelihood_of_samples(
     x: Tensor, likelihood: tfd.Distribution, samples: int | None
 ) -> Tensor:
-    """log p(x|z), `[S, B]`."""
+    """log p(x|z) of every sample of z.
+
+    Args:
+        x: data, `[B, *event]`, as the likelihood takes them.
+        likelihood: p(x|z), of batch shape `[B]`, `[S, B]` or `[S * B]`.
+        samples: S, or None if z has no dimension of samples.
+
+    Returns:
+        `[S, B]`, nats; S is 1 without a dimension of samples.
+
+    Raises:
+        ValueError: if the likelihood gives more than one number an example.
+    """
     if samples is not None and len(likelihood.batch_shape) == 1:
-        x = ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
+        x = copies(x, samples)
     log_likelihood = likelihood.log_prob(x)
     checks.check_log_prob(log_likelihood, likelihood)
     if samples is None:

@@ -16,6 +16,7 @@ __all__ = [
     "DistributionLayer",
     "canonical_event_shape",
     "check_min_scale",
+    "check_no_variables",
     "check_num_components",
     "check_width",
     "is_positive_number",
@@ -230,6 +231,25 @@ def check_width(
             f"params_size={expected} parameters on its last axis. Received: "
             f"{received}. End the layer before in "
             f"{type(layer).__name__}.params_size(...) units."
+        )
+
+
+def check_no_variables(distribution: tfd.Distribution, role: str) -> None:
+    """Refuses a distribution whose variables Keras would not see.
+
+    Args:
+        distribution: any.
+        role: what it is there for, such as "the prior".
+
+    Raises:
+        ValueError: if it holds variables that train.
+    """
+    if getattr(distribution, "trainable_variables", ()):
+        raise ValueError(
+            "Keras does not see the variables inside a distribution: they "
+            f"would neither train nor be saved. Make {role} a layer that "
+            "holds them by add_weight and returns the distribution. Received: "
+            f"{distribution}."
         )
 
 

@@ -13,6 +13,7 @@ from tfp_vae.distributions.serialization import (
     serialize,
     serialize_function,
 )
+from tfp_vae.layers.distribution_layer import check_no_variables
 from tfp_vae.layers.maximum_likelihood import mean
 from tfp_vae.layers.sample import (
     OnDistribution,
@@ -256,15 +257,8 @@ def _check_distribution_b(b: Any) -> None:
             "backend, or a layer or a function that returns one. Received: "
             f"{b!r}."
         )
-    if getattr(b, "trainable_variables", ()) and not isinstance(
-        b, keras.layers.Layer
-    ):
-        raise ValueError(
-            "Keras does not see the variables inside a distribution: they "
-            "would neither train nor be saved. Make distribution_b a layer "
-            "that holds them by add_weight and returns the distribution. "
-            f"Received: {b}."
-        )
+    if not isinstance(b, keras.layers.Layer):
+        check_no_variables(b, "distribution_b")
 
 
 def _encode(b: Any) -> Any:

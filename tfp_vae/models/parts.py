@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tfp_vae.layers.distribution_layer import check_no_variables
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
@@ -136,13 +137,7 @@ def check_prior(prior: Any) -> None:
             "The prior is a tfp.distributions object of the running backend, a "
             f"layer that returns one, or None. Received: {prior!r}."
         )
-    if getattr(prior, "trainable_variables", ()):
-        raise ValueError(
-            "Keras does not see the variables inside a distribution: they "
-            "would neither train nor be saved. Make the prior a layer that "
-            "holds them by add_weight and returns the distribution. Received: "
-            f"{prior}."
-        )
+    check_no_variables(prior, "the prior")
 
 
 def fits(

@@ -95,8 +95,10 @@ def _distance_from_2(alpha: Tensor) -> Tensor:
 
 def _log1p_square(h: Tensor) -> Tensor:
     """Log(1 + h**2), h >= 0, without overflow."""
-    large = ops.maximum(h, 1.0)
-    ratio = ops.minimum(h, 1.0) / large
+    # `where` and not `minimum` and `maximum`: at 1 only one of the two moves.
+    is_large = h > 1.0
+    large = ops.where(is_large, h, 1.0)
+    ratio = ops.where(is_large, 1.0, h) / large
     return 2.0 * ops.log(large) + ops.log1p(ratio * ratio)
 
 

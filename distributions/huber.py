@@ -58,9 +58,7 @@ def _log_normalizer(delta: Tensor) -> Tensor:
     """log Z = log(sqrt(2 pi) erf(d / sqrt 2) + (2 / d) exp(-d**2 / 2))."""
     centre, tails = _log_parts(_finite(delta))
     # Not `ops.logaddexp`, which turns float64 into float32 on JAX.
-    return ops.maximum(centre, tails) + ops.log1p(
-        ops.exp(-ops.abs(centre - tails))
-    )
+    return centre + softplus(tails - centre)
 
 
 def _log_tail_mass(delta: Tensor) -> Tensor:
@@ -85,15 +83,14 @@ def _mills_gap(delta: Tensor) -> Tensor:
     the gap as q / (d + q), all terms positive; small d takes the plain
     difference.
     """
-    far = ops.maximum(delta, _FRACTION_FROM)
+    is_far = delta > _FRACTION_FROM
+    far = ops.where(is_far, delta, _FRACTION_FROM)
     fraction = far
     for level in range(_FRACTION_LEVELS, 1, -1):
         fraction = far + level / fraction
     q = 1.0 / fraction
-    near = ops.minimum(delta, _FRACTION_FROM)
-    return ops.where(
-        delta > _FRACTION_FROM, q / (far + q), 1.0 - near * _mills(near)
-    )
+    near = ops.where(is_far, _FRACTION_FROM, delta)
+    return ops.where(is_far, q / (far + q), 1.0 - near * _mills(near))
 
 
 def _log_upper_tail(x: Tensor, delta: Tensor) -> Tensor:
@@ -106,10 +103,11 @@ def _log_upper_tail(x: Tensor, delta: Tensor) -> Tensor:
     finite = _finite(delta)
     m = ops.minimum(x, finite)
     decay = ops.exp(-0.5 * (finite - m) * (finite + m))
-    factor = ops.minimum(finite, 1.0)
-    bracket = factor * _mills(m) + decay * _mills_gap(finite) / ops.maximum(
-        finite, 1.0
-    )
+    # `where` and not `minimum` and `maximum`: at 1 only one of the two moves.
+    is_large = finite > 1.0
+    factor = ops.where(is_large, 1.0, finite)
+    divisor = ops.where(is_large, finite, 1.0)
+    bracket = factor * _mills(m) + decay * _mills_gap(finite) / divisor
     return (
         ops.log(bracket)
         - _energy(x, delta)

@@ -501,6 +501,12 @@ def test_gradients_equal_finite_differences():
     )
     arguments = [rng.uniform(-9, 9, n), rng.normal(size=n)]
     arguments += [rng.uniform(0.3, 4, n), alpha]
+    # The seams of its formulas: r**2 = |alpha - 2|, and alpha = 1.
+    seams = [(1, 0, 1, 1), (-1, 0, 1, 3), (0.5, 0, 1, 1.75), (3, 1, 4, 2.25)]
+    arguments = [
+        np.concatenate(pair)
+        for pair in zip(arguments, np.float64(seams).T, strict=True)
+    ]
     weights = np.array([1.0, 0.7])[:, None]
     h = 1e-4
 

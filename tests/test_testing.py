@@ -207,6 +207,18 @@ class GradientOfValueStopped(Right):
         return super()._log_prob(ops.stop_gradient(value))
 
 
+class SlopeOffAtOne(Right):
+    """What a `minimum` and a `maximum` that meet there can do."""
+
+    def _log_prob(self, value):
+        r = self._standardized(value)
+        twice = 2.0 * r - ops.stop_gradient(r)
+        one = Right(ops.zeros_like(r))
+        return one._log_prob(ops.where(ops.abs(r) == 1.0, twice, r)) - ops.log(
+            self._tensor("scale")
+        )
+
+
 class SumsOverTheBatch(Right):
     def _log_prob(self, value):
         each = super()._log_prob(value)
@@ -292,6 +304,7 @@ FAULTS = [
     (NanGradientAtZero, {"finite_gradients"}),
     (GradientStopped, {"gradients"}),
     (GradientOfValueStopped, {"gradients"}),
+    (SlopeOffAtOne, {"gradients"}),
     (SumsOverTheBatch, {"batch"}),
     (OnlyStepByStep, {"jit"}),
     (ChecksNothing, {"validate_args"}),

@@ -13,6 +13,8 @@ __all__ = ["check_finite_gradients", "check_gradients"]
 
 # Where formulas have their branches, singularities and overflows.
 _DELICATE = (0.0, 1e-6, 1.0, -1.0, 30.0, -30.0, 1e4, -1e4)
+# Where they have seams, as residuals.
+_SEAMS = (0.0, 1.0, -1.0)
 
 
 def _gradients(
@@ -89,6 +91,8 @@ def check_gradients(case: Case) -> None:
     if not case.parameters:
         raise NotApplicable("no floating parameters")
     x = case.points
+    if not (case.event_shape or case.is_discrete):
+        x = np.concatenate([x, *_seams(case)])
     with double_precision():
         try:
             in_x, in_parameters = _gradients(case, x, "float64")
@@ -110,6 +114,26 @@ def check_gradients(case: Case) -> None:
                 ).sum(axis=0),
                 value,
             )
+
+
+def _seams(case: Case) -> list[Array]:
+    """Places `[1, *batch]` well inside the support: round ones and residuals.
+
+    Parameters are often round, so a residual of 1 is one exactly.
+    """
+    low, high = case.support
+    loc, scale = (case.parameters.get(name) for name in ("loc", "scale"))
+    places = [np.full(case.batch_shape, seam) for seam in _SEAMS]
+    if loc is not None and scale is not None:
+        places += [
+            np.broadcast_to(np.float64(loc) + seam * scale, case.batch_shape)
+            for seam in _SEAMS
+        ]
+    return [
+        place[None]
+        for place in places
+        if np.all((place > low + 0.01) & (place < high - 0.01))
+    ]
 
 
 def _log_prob(case: Case, x: Array, **changed: Array) -> Array:

@@ -10,10 +10,6 @@ from tfp_vae.models.pace import steps_per_execution
 
 X = np.random.default_rng(0).normal(size=(83, 4)).astype("float32")
 
-in_a_graph = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="Keras on JAX loops in Python"
-)
-
 
 class Counter(keras.callbacks.Callback):
     def __init__(self):
@@ -33,7 +29,7 @@ class Epochs(keras.callbacks.Callback):
         self.paces.append(self.model.steps_per_execution)
 
 
-def trained(callbacks, **kwargs):
+def made(**kwargs):
     keras.utils.set_random_seed(3)
     vae = VAE(
         keras.Sequential(
@@ -53,6 +49,11 @@ def trained(callbacks, **kwargs):
         seed=1,
     )
     vae.compile(keras.optimizers.Adam(0.01), **kwargs)
+    return vae
+
+
+def trained(callbacks, **kwargs):
+    vae = made(**kwargs)
     history = vae.fit(
         X,
         batch_size=2,
@@ -64,7 +65,6 @@ def trained(callbacks, **kwargs):
     return vae, history.history
 
 
-@in_a_graph
 def test_results_are_those_of_single_steps():
     epochs, counter = Epochs(), Counter()
     several, history = trained([epochs])
@@ -84,7 +84,6 @@ def test_results_are_those_of_single_steps():
     assert several.predict(X, verbose=0)["kl"].shape == (83,)
 
 
-@in_a_graph
 def test_a_choice_of_the_user_is_kept(tmp_path):
     counter = Counter()
     vae, _ = trained([counter], steps_per_execution=10)
@@ -102,12 +101,11 @@ def test_the_choice_is_saved(chosen, saved, tmp_path):
     assert loaded.get_compile_config()["steps_per_execution"] == saved
 
 
-@in_a_graph
 def test_what_follows_batches_sees_each(tmp_path):
-    callbacks = keras.callbacks
+    callbacks, vae = keras.callbacks, made()
 
     def pace(*given, x=X, steps=None):
-        return steps_per_execution(x, 2, steps, list(given))
+        return steps_per_execution(vae, x, 2, steps, list(given))
 
     assert pace() == 4
     assert pace(x=np.zeros((8000, 1))) == 32
@@ -121,3 +119,45 @@ def test_what_follows_batches_sees_each(tmp_path):
     assert pace(callbacks.ModelCheckpoint(path, save_freq=7)) == 1
     assert pace(callbacks.TensorBoard(str(tmp_path))) == 4
     assert pace(callbacks.TensorBoard(str(tmp_path), update_freq=5)) == 1
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="on TensorFlow loops always pay")
+def test_a_loop_that_does_not_pay_is_not_chosen():
+    assert steps_per_execution(made(), X, 2, None, []) == 4
+    eager = made(run_eagerly=True)
+    assert steps_per_execution(eager, X, 2, None, []) == 1
+    convolutional = VAE(
+        keras.Sequential(
+            [
+                keras.Input((4, 4, 1)),
+                keras.layers.Conv2D(2, 3),
+                keras.layers.Flatten(),
+                layers.MultivariateNormalDiag(4),
+            ]
+        ),
+        keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(32),
+                layers.IndependentNormal((4, 4, 1)),
+            ]
+        ),
+    )
+    convolutional.compile("adam")
+    assert steps_per_execution(convolutional, X, 2, None, []) == 1
+
+
+def test_batches_of_other_shapes_keep_their_turn():
+    def pipeline():
+        for size in (2, 2, 2, 5, 2, 2, 1, 4):
+            yield (X[:size],)
+
+    several, single = made(steps_per_execution=4), made(steps_per_execution=1)
+    for vae in (several, single):
+        vae.fit(pipeline(), steps_per_epoch=8, shuffle=False, verbose=0)
+        vae.train_on_batch(X[:3])
+    assert int(numpy(several.optimizer.iterations)) == 9
+    for ours, theirs in zip(
+        several.trainable_variables, single.trainable_variables, strict=True
+    ):
+        np.testing.assert_allclose(numpy(ours), numpy(theirs), rtol=1e-4)

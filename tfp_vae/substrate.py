@@ -14,7 +14,7 @@ import keras
 
 __all__ = [
     "EAGER_IS_SLOW",
-    "LOOPS_OVER_BATCHES",
+    "KERAS_COMPILES_LOOPS",
     "DiscreteDistributionMixin",
     "Tensor",
     "assert_util",
@@ -39,8 +39,8 @@ Tensor = Any
 
 _BACKEND = keras.backend.backend()
 
-#: Whether Keras' training loop can run over several batches in one call.
-LOOPS_OVER_BATCHES = _BACKEND == "tensorflow"
+#: Whether Keras compiles the loop over several steps, or has it in Python.
+KERAS_COMPILES_LOOPS = _BACKEND == "tensorflow"
 
 #: Whether step by step each loop of a special function is compiled anew.
 EAGER_IS_SLOW = _BACKEND == "jax"

@@ -5,9 +5,12 @@ from typing import Any
 import keras
 
 from tfp_vae.models.guard import NonFiniteGuard
-from tfp_vae.substrate import LOOPS_OVER_BATCHES
+from tfp_vae.substrate import KERAS_COMPILES_LOOPS
 
-__all__ = ["steps_per_execution"]
+if not KERAS_COMPILES_LOOPS:
+    from tfp_vae.models import jax_loop
+
+__all__ = ["steps_per_execution", "train_function"]
 
 # A loop of this many steps has won nearly all there is to win.
 _MOST = 32
@@ -59,6 +62,7 @@ def _steps(x: Any, batch_size: int | None) -> int:
 
 
 def steps_per_execution(
+    model: keras.Model,
     x: Any,
     batch_size: int | None,
     steps_per_epoch: int | None,
@@ -66,11 +70,11 @@ def steps_per_execution(
 ) -> int:
     """Keras' `steps_per_execution`, chosen for `fit`.
 
-    On TensorFlow a loop in the graph saves the way from Python and back, which
-    for a small network takes longer than the arithmetic of a step. On JAX Keras
-    would make the loop in Python, and nothing be saved.
+    A compiled loop saves the way from Python and back, which for a small
+    network takes longer than the arithmetic of a step.
 
     Args:
+        model: compiled, in Keras' sense, and built.
         x: data, as `fit` takes them.
         batch_size: as `fit` takes it.
         steps_per_epoch: as `fit` takes it.
@@ -79,7 +83,24 @@ def steps_per_execution(
     Returns:
         An int >= 1, small enough for ten updates of the progress in an epoch.
     """
-    if not LOOPS_OVER_BATCHES or any(map(_follows_batches, callbacks)):
+    if any(map(_follows_batches, callbacks)) or not (
+        KERAS_COMPILES_LOOPS or jax_loop.loops_pay(model)
+    ):
         return 1
     steps = steps_per_epoch or _steps(x, batch_size)
     return min(max(steps // _UPDATES, 1), _MOST)
+
+
+def train_function(model: keras.Model) -> Any:
+    """What Keras' trainer runs for each execution, several steps compiled.
+
+    Args:
+        model: compiled, in Keras' sense, and with Keras' own `train_function`.
+
+    Returns:
+        A function like Keras' own, or that one if it will do.
+    """
+    several = model.steps_per_execution
+    if several == 1 or KERAS_COMPILES_LOOPS or not jax_loop.can_loop(model):
+        return model.train_function
+    return jax_loop.looped(model.train_step, several)

@@ -8,11 +8,11 @@ from keras import ops
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.layers.sample import mean_or_mode
+from tfp_vae.models import pace
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.importance import MarginalLogLikelihood, estimate
 from tfp_vae.models.joint import joint_distribution
-from tfp_vae.models.pace import steps_per_execution as chosen_pace
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
@@ -283,9 +283,10 @@ class VAE(keras.Model):
         Args:
             optimizer: as in `keras.Model.compile`.
             loss: None. The loss is minus the objective.
-            steps_per_execution: as in Keras, or `"auto"`: on TensorFlow `fit`
-                takes up to 32 steps at once, unless a callback follows single
-                batches. Results are the same.
+            steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
+                steps at once, unless a callback follows single batches (or, on
+                JAX on a CPU, the model has convolutions, which are slow in a
+                loop). Results are the same.
             **kwargs: of `keras.Model.compile`, but for those that belong to a
                 loss or to metrics of an output.
 
@@ -514,7 +515,8 @@ class VAE(keras.Model):
             callbacks = [guard, *(callbacks or [])]
         if self.compiled and self._chooses_pace:
             self._set_pace(
-                chosen_pace(
+                pace.steps_per_execution(
+                    self,
                     x,
                     batch_size,
                     kwargs.get("steps_per_epoch"),
@@ -539,6 +541,17 @@ class VAE(keras.Model):
         except NonFiniteLossError:
             guard.restore()
             raise
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what `fit` runs for each execution, as Keras calls it.
+
+        Args:
+            force: whether to make it anew.
+        """
+        made = self.train_function
+        super().make_train_function(force)
+        if self.train_function is not made:
+            self.train_function = pace.train_function(self)
 
     def _set_pace(self, steps: int) -> None:
         """Sets `steps_per_execution`, on which the compiled loops depend."""
@@ -644,13 +657,13 @@ class VAE(keras.Model):
                 deviation.
         """
         x, _ = examine(self, x, None, support=False)
-        pace = self.steps_per_execution
+        several = self.steps_per_execution
         # Keras would unroll several steps, and take long to trace them.
-        self.steps_per_execution = 1 if self._chooses_pace else pace
+        self.steps_per_execution = 1 if self._chooses_pace else several
         try:
             return super().predict(x, *args, **kwargs)
         finally:
-            self.steps_per_execution = pace
+            self.steps_per_execution = several
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.

@@ -1,0 +1,90 @@
+"""What a training step costs as one thing grows and the others stay.
+
+Time and peak memory, each point in a process of its own, against batch size,
+samples of IWAE, latent size and the number of examples. The MLP of the training
+benchmark: 784-400-20, batch 128.
+
+    python benchmarks/cost_growth.py
+"""
+
+import json
+import statistics
+import time
+
+import keras
+import numpy as np
+import rivals
+from measure import arguments, in_a_process, peak_megabytes, table, write
+from networks import NETWORKS
+
+from tfp_vae.objectives import IWAE
+
+USUAL = {"batch": 128, "iwae_samples": 1, "latent": 20, "examples": 10_000}
+GROWTH = {
+    "batch": [32, 128, 512, 2048],
+    "iwae_samples": [1, 4, 16, 64],
+    "latent": [2, 20, 200],
+    "examples": [10_000, 20_000, 60_000, 120_000],
+}
+
+
+def measure(
+    batch: int, iwae_samples: int, latent: int, examples: int, rounds: int
+) -> dict[str, float]:
+    """Milliseconds a step, the median of epochs, and the process' peak."""
+    network = NETWORKS["mlp"]._replace(latent=latent)
+    x = np.random.default_rng(0).random((examples, 784), "float32") > 0.8
+    x = x.astype("float32")
+    objective = IWAE(iwae_samples) if iwae_samples > 1 else None
+    vae = rivals.our_vae(network, objective)
+    epochs = []
+    for _ in range(1 + rounds):
+        start = time.perf_counter()
+        vae.fit(x, batch_size=batch, verbose=0)
+        epochs.append(time.perf_counter() - start)
+    steps = -(-examples // batch)
+    return {
+        "ms_a_step": 1e3 * statistics.median(epochs[1:]) / steps,
+        "peak_megabytes": peak_megabytes(),
+    }
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = arguments(__doc__.splitlines()[0], rounds=3)
+    parser.add_argument("--most", type=float, default=float("inf"))
+    parser.add_argument("--point", type=json.loads, help="one point, JSON out")
+    options = parser.parse_args()
+    if options.point:
+        print(json.dumps(measure(**options.point, rounds=options.rounds)))
+        return
+    backend = keras.backend.backend()
+    found = []
+    for name, values in GROWTH.items():
+        for value in values:
+            if value > options.most:
+                continue
+            usual = {k: min(v, options.most) for k, v in USUAL.items()}
+            point = json.dumps({**usual, name: value})
+            cost = in_a_process(
+                __file__, "--rounds", options.rounds, "--point", point
+            )
+            found.append({"grows": name, "value": value, **cost})
+    print(f"\nKeras on {backend}\n")
+    table(
+        ["grows", "to", "ms a step", "peak memory, MB"],
+        [
+            (
+                point["grows"],
+                f"{point['value']:,}",
+                f"{point['ms_a_step']:.2f}",
+                f"{point['peak_megabytes']:.0f}",
+            )
+            for point in found
+        ],
+    )
+    write(options.out, f"cost_growth-{backend}", found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`marginal_log_likelihood`: images x samples a second, and its peak memory.
+
+Each number of samples in a process of its own, since a process' peak never
+falls. The MLP of the training benchmark, 784-400-20.
+
+    python benchmarks/evaluation.py
+"""
+
+import json
+import time
+
+import keras
+import numpy as np
+import rivals
+from measure import arguments, in_a_process, peak_megabytes, table, write
+from networks import NETWORKS
+
+
+def measure(images: int, samples: int) -> dict[str, float]:
+    """Speed of one call, compiled beforehand, and the peak of the process."""
+    network = NETWORKS["mlp"]
+    x = np.random.default_rng(0).random((images, *network.shape)) > 0.8
+    x = x.astype("float32")
+    vae = rivals.our_vae(network)
+    vae.marginal_log_likelihood(x[:1], samples, seed=0)
+    start = time.perf_counter()
+    vae.marginal_log_likelihood(x, samples, seed=0)
+    seconds = time.perf_counter() - start
+    return {
+        "samples": samples,
+        "per_second": images * samples / seconds,
+        "peak_megabytes": peak_megabytes(),
+    }
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = arguments(__doc__.splitlines()[0], rounds=1)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument(
+        "--samples", type=int, nargs="+", default=[10, 100, 1000, 5000]
+    )
+    parser.add_argument("--point", type=int, help="one number, JSON out")
+    options = parser.parse_args()
+    if options.point:
+        print(json.dumps(measure(options.images, options.point)))
+        return
+    backend = keras.backend.backend()
+    found = [
+        in_a_process(__file__, "--images", options.images, "--point", samples)
+        for samples in options.samples
+    ]
+    print(f"\n{options.images} images, Keras on {backend}\n")
+    table(
+        ["samples", "images x samples / s", "peak memory, MB"],
+        [
+            (
+                point["samples"],
+                f"{point['per_second']:,.0f}",
+                f"{point['peak_megabytes']:.0f}",
+            )
+            for point in found
+        ],
+    )
+    write(options.out, f"evaluation-{backend}", found)
+
+
+if __name__ == "__main__":
+    main()

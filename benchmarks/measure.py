@@ -1,0 +1,69 @@
+"""What the benchmarks share: taking turns, medians, a table and JSON."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="of which the median counts"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help="where JSON is written"
+    )
+    return parser
+
+
+def in_turns(
+    rivals: dict[str, Callable[[], Any]], rounds: int
+) -> dict[str, float]:
+    """Median seconds of each; they take turns, in an order that turns round."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for number in range(rounds):
+        order = list(rivals)
+        for name in order if number % 2 else order[::-1]:
+            start = time.perf_counter()
+            rivals[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def in_a_process(*arguments: Any) -> Any:
+    """What Python prints as JSON on its last line, in a fresh process."""
+    command = [sys.executable, *map(str, arguments)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise RuntimeError(f"{command} failed:\n{found.stderr[-2000:]}")
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held at once."""
+    import resource
+
+    # In kilobytes, but on macOS in bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table in Markdown."""
+    for row in (heads, ["---"] * len(heads), *rows):
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def write(out: Path, name: str, found: Any) -> None:
+    """Writes the figures as JSON, beside the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.json"
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"Written: {path}\n", flush=True)

@@ -115,6 +115,7 @@ class VAE(keras.Model):
     """
 
     steps_per_execution: int
+    train_function: Any
 
     def __init__(
         self,

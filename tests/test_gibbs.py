@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 from support import BACKEND, float64, gradients, numpy
@@ -169,7 +169,6 @@ def with_kinks():
     return jit(log_probs)
 
 
-@settings(max_examples=15)
 @given(
     kink=st.floats(-5, 5),
     slope=st.floats(0.2, 5),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 from support import BACKEND, gradients, numpy, sample
@@ -243,7 +243,6 @@ def restated(name, num_components, params, x):
     )
 
 
-@settings(max_examples=12)
 @given(
     name=st.sampled_from(["MixtureNormal", "MixtureLogistic"]),
     num_components=st.integers(1, 3),

@@ -147,6 +147,32 @@ def test_a_loop_that_does_not_pay_is_not_chosen():
     assert steps_per_execution(convolutional, X, 2, None, []) == 1
 
 
+@pytest.mark.parametrize("given", ["x", "x, y", "x, y, weights", "x, weights"])
+def test_data_that_stay_on_the_device_are_the_same_data(given):
+    rng = np.random.default_rng(1)
+    data = {
+        "y": X[:, ::-1].astype("float64") if "y" in given else None,
+        "sample_weight": rng.random(len(X)) if "weights" in given else None,
+        "validation_split": 0.2,
+    }
+    logs = []
+    for steps in (4, 1):
+        vae = made(steps_per_execution=steps)
+        fitted = vae.fit(X, batch_size=5, epochs=2, verbose=0, **data)
+        logs.append(fitted.history)
+        # What comes next sees its own data again.
+        logs[-1]["again"] = vae.train_on_batch(X[:7])
+    for name, values in logs[1].items():
+        np.testing.assert_allclose(logs[0][name], values, rtol=1e-5)
+
+
+def test_data_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="cardinality"):
+        made(steps_per_execution=4).fit(X, X[:80], batch_size=5)
+    with pytest.raises(ValueError, match=r"must have examples.*of 83"):
+        made(steps_per_execution=4).fit(X, validation_split=0.999)
+
+
 def test_batches_of_other_shapes_keep_their_turn():
     def pipeline():
         for size in (2, 2, 2, 5, 2, 2, 1, 4):

@@ -1,9 +1,8 @@
 """Several training steps in one compiled loop, which Keras has not on JAX."""
 
 import functools
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +10,9 @@ import keras
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
+
+from tfp_vae.models.execution import execution
+from tfp_vae.models.rows import of_batch
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
@@ -58,31 +60,36 @@ def loops_pay(model: keras.Model) -> bool:
     )
 
 
-def looped(
-    train_step: Callable[[Any, Any], tuple[Any, Any]], several: int
-) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:
-    """What Keras' trainer calls for each execution of several steps.
+def looped(model: keras.Model, several: int) -> Callable[..., Any]:
+    """What runs each execution of several steps.
 
     Args:
-        train_step: from the state and a batch to the logs and the next state.
+        model: whose `train_step` runs.
         several: the most steps of one execution.
 
     Returns:
-        A function from the state and an iterator over batches to the logs after
-        the last step and the state. Batches that have not the shape of the
-        first, such as the last of an epoch, run one by one.
+        A function from the rows (see `rows.held`), the state and an iterator
+        over batches to the logs after the last step and the state.
     """
-    single = jax.jit(train_step, donate_argnums=0)
+
+    def step(state: Any, rows: Any, batch: Any) -> tuple[Any, Any]:
+        # Not `ops.take`, which looks for numbers out of range.
+        data = of_batch(rows, batch, lambda tensor, numbers: tensor[numbers])
+        return model.train_step(state, data)
+
+    single = jax.jit(step, donate_argnums=0)
     # Traced once, for the shape of the logs and for the loop.
-    inside = jax.jit(train_step)
+    inside = jax.jit(step)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def loop(state: Any, batches: Any, count: Any) -> tuple[Any, Any]:
+    def loop(
+        state: Any, rows: Any, batches: Any, count: Any
+    ) -> tuple[Any, Any]:
         def batch(number: Any) -> Any:
             return jax.tree.map(lambda b: b[number], batches)
 
-        def step(number: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
-            found = inside(carried[1], batch(number))
+        def body(number: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
+            found = inside(carried[1], rows, batch(number))
             # The very types of the start, as a loop must have them.
             return jax.tree.map(
                 lambda new, old: lax.convert_element_type(new, old.dtype),
@@ -90,40 +97,14 @@ def looped(
                 carried,
             )
 
-        logs, _ = jax.eval_shape(inside, state, batch(0))
+        logs, _ = jax.eval_shape(inside, state, rows, batch(0))
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), logs)
-        return lax.fori_loop(0, count, step, (zeros, state))
+        return lax.fori_loop(0, count, body, (zeros, state))
 
-    def train_function(state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
-        batches = [next(iterator), *itertools.islice(iterator, several - 1)]
-        alike = list(itertools.takewhile(_is_like(batches[0]), batches))
-        logs: Any = None
-        if len(alike) > 1:
-            stacked = jax.tree.map(
-                functools.partial(_stacked, size=several), *alike
-            )
-            logs, state = loop(state, stacked, len(alike))
-            batches = batches[len(alike) :]
-        for data in batches:
-            logs, state = single(state, data)
-        return logs, state
-
-    return train_function
+    return execution(loop, single, _stacked, several)
 
 
-def _is_like(first: Any) -> Callable[[Any], bool]:
-    """Whether a batch has the structure and the shapes of another."""
-
-    def described(batch: Any) -> Any:
-        leaves, structure = jax.tree.flatten(batch)
-        return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
-
-    expected = described(first)
-    return lambda batch: described(batch) == expected
-
-
-def _stacked(*arrays: Any, size: int) -> Any:
-    """Arrays in one of `size` rows; what fills it up is never looked at."""
+def _stacked(arrays: Sequence[Any], size: int) -> Any:
     if all(isinstance(array, np.ndarray) for array in arrays):
         rows = np.empty((size, *arrays[0].shape), arrays[0].dtype)
         np.stack(arrays, out=rows[: len(arrays)])

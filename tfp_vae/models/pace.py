@@ -7,10 +7,12 @@ import keras
 from tfp_vae.models.guard import NonFiniteGuard
 from tfp_vae.substrate import KERAS_COMPILES_LOOPS
 
-if not KERAS_COMPILES_LOOPS:
-    from tfp_vae.models import jax_loop
+if KERAS_COMPILES_LOOPS:
+    from tfp_vae.models import tf_loop as loop
+else:
+    from tfp_vae.models import jax_loop as loop
 
-__all__ = ["steps_per_execution", "train_function"]
+__all__ = ["loop", "steps_per_execution"]
 
 # A loop of this many steps has won nearly all there is to win.
 _MOST = 32
@@ -83,24 +85,7 @@ def steps_per_execution(
     Returns:
         An int >= 1, small enough for ten updates of the progress in an epoch.
     """
-    if any(map(_follows_batches, callbacks)) or not (
-        KERAS_COMPILES_LOOPS or jax_loop.loops_pay(model)
-    ):
+    if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model):
         return 1
     steps = steps_per_epoch or _steps(x, batch_size)
     return min(max(steps // _UPDATES, 1), _MOST)
-
-
-def train_function(model: keras.Model) -> Any:
-    """What Keras' trainer runs for each execution, several steps compiled.
-
-    Args:
-        model: compiled, in Keras' sense, and with Keras' own `train_function`.
-
-    Returns:
-        A function like Keras' own, or that one if it will do.
-    """
-    several = model.steps_per_execution
-    if several == 1 or KERAS_COMPILES_LOOPS or not jax_loop.can_loop(model):
-        return model.train_function
-    return jax_loop.looped(model.train_step, several)

@@ -1,8 +1,10 @@
 """The variational autoencoder as a Keras model."""
 
+import functools
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfp_vae.distributions import kl_divergence
@@ -21,6 +23,7 @@ from tfp_vae.models.parts import (
     run_part,
     run_prior,
 )
+from tfp_vae.models.rows import are_arrays, held, split
 from tfp_vae.objectives import (
     ELBO,
     Objective,
@@ -148,6 +151,9 @@ class VAE(keras.Model):
         self.warned_of_values = False
         # Whether `fit` chooses how many steps run at once.
         self._chooses_pace = True
+        # The compiled loop over them, and the data while they are held.
+        self._execution: Any = None
+        self._rows: Any = None
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
@@ -312,6 +318,7 @@ class VAE(keras.Model):
                 f"Received: {name}={value!r}."
             )
         self._chooses_pace = steps_per_execution == "auto"
+        self._execution = None
         super().compile(
             optimizer=optimizer,
             steps_per_execution=1
@@ -524,6 +531,20 @@ class VAE(keras.Model):
                     getattr(callbacks, "callbacks", callbacks),
                 )
             )
+        if (
+            self.compiled
+            and class_weight is None
+            and self._loops()
+            and are_arrays(x, y, sample_weight)
+        ):
+            if validation_split and validation_data is None:
+                (x, y, sample_weight), validation_data = split(
+                    (x, y, sample_weight), validation_split
+                )
+            self._rows = held(x, y, sample_weight)
+        if self._rows is not None:
+            # The data are where the steps run: numbers of rows will do.
+            x, y, sample_weight = np.arange(len(self._rows[0])), None, None
         try:
             return super().fit(
                 x,
@@ -542,6 +563,13 @@ class VAE(keras.Model):
         except NonFiniteLossError:
             guard.restore()
             raise
+        finally:
+            if self._rows is not None:
+                self._rows = self.train_function = None
+
+    def _loops(self) -> bool:
+        """Whether steps run in a loop of ours and not of Keras'."""
+        return self.steps_per_execution > 1 and pace.loop.can_loop(self)
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` runs for each execution, as Keras calls it.
@@ -549,10 +577,12 @@ class VAE(keras.Model):
         Args:
             force: whether to make it anew.
         """
-        made = self.train_function
-        super().make_train_function(force)
-        if self.train_function is not made:
-            self.train_function = pace.train_function(self)
+        if not self._loops():
+            super().make_train_function(force)
+            return
+        if self._execution is None or force:
+            self._execution = pace.loop.looped(self, self.steps_per_execution)
+        self.train_function = functools.partial(self._execution, self._rows)
 
     def _set_pace(self, steps: int) -> None:
         """Sets `steps_per_execution`, on which the compiled loops depend."""
@@ -560,6 +590,7 @@ class VAE(keras.Model):
             self.steps_per_execution = steps
             self.train_function = None
             self.test_function = None
+            self._execution = None
 
     def evaluate(
         self,

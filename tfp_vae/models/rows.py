@@ -1,0 +1,97 @@
+"""Data that stay on the device: `fit` sees their row numbers alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.models.data_checks import as_keras_would
+from tfp_vae.substrate import Tensor
+
+__all__ = ["are_arrays", "held", "of_batch", "split"]
+
+# What is larger is fed batch by batch.
+_MOST_BYTES = 2**30
+
+
+def are_arrays(*data: Any) -> bool:
+    """Whether data are arrays or tensors with as many rows each.
+
+    Args:
+        *data: x, y and weights, as `fit` takes them; the last ones may be None.
+
+    Returns:
+        A bool.
+    """
+    given = [array for array in data if array is not None]
+    return (
+        all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in given)
+        and len({len(array) for array in given}) == 1
+    )
+
+
+def split(
+    arrays: tuple[Any, ...], validation_split: float
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The first rows to train on and the last ones to validate on.
+
+    Args:
+        arrays: x, y and weights, `[N, ...]` each, or None.
+        validation_split: the share of the last ones, in (0, 1).
+
+    Returns:
+        Two tuples like `arrays`.
+
+    Raises:
+        ValueError: if one of the two would have no rows.
+    """
+    count = len(arrays[0])
+    at = int(np.floor(count * (1.0 - validation_split)))
+    if not 0 < at < count:
+        raise ValueError(
+            "Both parts of a validation split must have examples. Received: "
+            f"validation_split={validation_split} of {count} examples."
+        )
+    return (
+        tuple(a if a is None else a[:at] for a in arrays),
+        tuple(a if a is None else a[at:] for a in arrays),
+    )
+
+
+def held(*arrays: Any) -> tuple[Tensor, ...] | None:
+    """Arrays as tensors on the device, or None if they are too large.
+
+    Args:
+        *arrays: x, y and weights, `[N, ...]` each; the last ones may be None.
+
+    Returns:
+        Tensors, as many as were given.
+    """
+    narrow = [as_keras_would(array) for array in arrays if array is not None]
+    if sum(array.nbytes for array in narrow) > _MOST_BYTES:
+        return None
+    return tuple(map(ops.convert_to_tensor, narrow))
+
+
+def of_batch(
+    rows: tuple[Tensor, ...] | None,
+    batch: Any,
+    take: Callable[[Tensor, Tensor], Tensor],
+) -> Any:
+    """The data of a batch.
+
+    Args:
+        rows: what `held` gave, or None.
+        batch: as the trainer has it: the numbers of rows, or without `rows` the
+            data themselves.
+        take: gives the rows of a tensor with such numbers.
+
+    Returns:
+        What a `train_step` takes.
+    """
+    if rows is None:
+        return batch
+    numbers, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return tuple(take(tensor, numbers) for tensor in rows)

@@ -19,7 +19,7 @@ Single = Callable[[Any, Any, Any], tuple[Any, Any]]
 def execution(
     loop: Loop,
     single: Single,
-    stack: Callable[[list[Any], int], Any],
+    stack: Callable[[tuple[Any, ...], int], Any],
     several: int,
 ) -> Callable[[Any, Any, Iterator[Any]], tuple[Any, Any]]:
     """What runs each execution of Keras' trainer.

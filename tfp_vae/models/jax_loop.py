@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -104,7 +104,7 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
     return execution(loop, single, _stacked, several)
 
 
-def _stacked(arrays: Sequence[Any], size: int) -> Any:
+def _stacked(arrays: tuple[Any, ...], size: int) -> Any:
     if all(isinstance(array, np.ndarray) for array in arrays):
         rows = np.empty((size, *arrays[0].shape), arrays[0].dtype)
         np.stack(arrays, out=rows[: len(arrays)])

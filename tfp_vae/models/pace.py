@@ -10,7 +10,7 @@ from tfp_vae.substrate import KERAS_COMPILES_LOOPS
 if KERAS_COMPILES_LOOPS:
     from tfp_vae.models import tf_loop as loop
 else:
-    from tfp_vae.models import jax_loop as loop
+    from tfp_vae.models import jax_loop as loop  # type: ignore[no-redef]
 
 __all__ = ["loop", "steps_per_execution"]
 

@@ -1,6 +1,6 @@
 """Several training steps in one loop of a TensorFlow graph."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -91,7 +91,7 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
     return whole
 
 
-def _stacked(tensors: Sequence[Any], size: int) -> Any:
+def _stacked(tensors: tuple[Any, ...], size: int) -> Any:
     return tf.stack([*tensors, *tensors[-1:] * (size - len(tensors))])
 
 

@@ -52,7 +52,10 @@ def measure(
 def main() -> None:
     """Runs the benchmark."""
     parser = arguments(__doc__.splitlines()[0], rounds=3)
-    parser.add_argument("--most", type=float, default=float("inf"))
+    parser.add_argument("--grows", choices=list(GROWTH), action="append")
+    parser.add_argument(
+        "--most", type=float, default=float("inf"), help="of any number"
+    )
     parser.add_argument("--point", type=json.loads, help="one point, JSON out")
     options = parser.parse_args()
     if options.point:
@@ -60,8 +63,8 @@ def main() -> None:
         return
     backend = keras.backend.backend()
     found = []
-    for name, values in GROWTH.items():
-        for value in values:
+    for name in options.grows or GROWTH:
+        for value in GROWTH[name]:
             if value > options.most:
                 continue
             usual = {k: min(v, options.most) for k, v in USUAL.items()}

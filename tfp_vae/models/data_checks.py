@@ -189,7 +189,7 @@ def as_keras_would(values: Any) -> np.ndarray:
         else ops.convert_to_numpy(values)
     )
     if "float" in keras.backend.standardize_dtype(array.dtype):
-        return array.astype(keras.config.floatx())
+        return array.astype(keras.config.floatx(), copy=False)
     return array
 
 

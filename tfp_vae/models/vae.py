@@ -492,7 +492,8 @@ class VAE(keras.Model):
             **kwargs: the further arguments of `keras.Model.fit`.
 
         The values of arrays are all looked at before the first step; of a
-        pipeline, those of the first batch.
+        pipeline, those of the first batch. Arrays of up to 1 GiB are copied to
+        the device once a call, where several steps run at once.
 
         Returns:
             The history, with `loss`, `log_likelihood` and `kl` in nats per

@@ -1,6 +1,7 @@
 """What the benchmarks share: taking turns, medians, a table and JSON."""
 
 import argparse
+import gc
 import json
 import statistics
 import subprocess
@@ -26,14 +27,21 @@ def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
 def in_turns(
     rivals: dict[str, Callable[[], Any]], rounds: int
 ) -> dict[str, float]:
-    """Median seconds of each; they take turns, in an order that turns round."""
+    """Median seconds of each; they take turns, in an order that turns round.
+
+    Without Python's garbage collector, as in `timeit`: in a process that holds
+    both backends and ten models it takes up to a second of anybody's turn.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    gc.disable()
     for number in range(rounds):
         order = list(rivals)
         for name in order if number % 2 else order[::-1]:
             start = time.perf_counter()
             rivals[name]()
             seconds[name].append(time.perf_counter() - start)
+            gc.collect()
+    gc.enable()
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

@@ -1,4 +1,4 @@
-"""One execution of several steps: batches that are alike in one loop."""
+"""One execution of Keras' trainer: several steps, in one loop."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -6,63 +6,51 @@ from typing import Any
 
 import keras
 
-__all__ = ["Loop", "Single", "execution"]
+from tfp_vae.substrate import Tensor
 
-#: From the state, the rows (see `rows.held`), batches in one array each and how
-#: many of them count, to the logs of the last step and the next state.
-Loop = Callable[[Any, Any, Any, int], tuple[Any, Any]]
+__all__ = ["Rows", "execution"]
 
-#: The same for one batch.
-Single = Callable[[Any, Any, Any], tuple[Any, Any]]
+#: What `rows.held` gives: x, y and weights as far as there are any.
+Rows = tuple[Tensor, ...]
 
 
 def execution(
-    loop: Loop,
-    single: Single,
-    stack: Callable[[tuple[Any, ...], int], Any],
+    loop: Callable[[Any, Rows, Tensor, int], tuple[Any, Any]],
+    single: Callable[[Any, Rows, Tensor], tuple[Any, Any]],
+    stack: Callable[[list[Tensor], int], Tensor],
     several: int,
-) -> Callable[[Any, Any, Iterator[Any]], tuple[Any, Any]]:
-    """What runs each execution of Keras' trainer.
+) -> Callable[[Rows, Any, Iterator[Any]], tuple[Any, Any]]:
+    """What runs each execution.
 
     Args:
-        loop: runs steps in one go.
-        single: runs one step.
-        stack: puts the leaves of batches into one array with so many rows; what
-            fills it up is never looked at.
-        several: the most steps of one execution.
+        loop: from the state, the rows, numbers of rows `[several, B]` and how
+            many of these batches count, to the logs of the last step and the
+            next state.
+        single: the same for the numbers of one batch, `[B]`.
+        stack: batches in one tensor of so many; what fills it up is never
+            looked at.
+        several: the most steps.
 
     Returns:
-        A function from the rows, the state and an iterator over batches to the
-        logs after the last step and the state. Batches that have not the shape
-        of the first, such as the last of an epoch, run one by one.
+        A function from the rows, the state and an iterator over batches of
+        their numbers to the logs of the last step and the next state. A batch
+        that is smaller than the first, the last of an epoch, runs by itself.
     """
 
-    def run(rows: Any, state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
-        batches = [next(iterator), *itertools.islice(iterator, several - 1)]
-        first = _described(batches[0])
-        alike = list(
-            itertools.takewhile(lambda b: _described(b) == first, batches)
-        )
-        logs: Any = None
-        if len(alike) > 1:
-            stacked = keras.tree.map_structure(
-                lambda *leaves: (
-                    None if leaves[0] is None else stack(leaves, several)
-                ),
-                *alike,
+    def run(rows: Rows, state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
+        batches = [
+            keras.utils.unpack_x_y_sample_weight(batch)[0]
+            for batch in itertools.chain(
+                [next(iterator)], itertools.islice(iterator, several - 1)
             )
-            logs, state = loop(state, rows, stacked, len(alike))
-            batches = batches[len(alike) :]
+        ]
+        whole = [batch for batch in batches if len(batch) == len(batches[0])]
+        logs: Any = None
+        if len(whole) > 1:
+            logs, state = loop(state, rows, stack(whole, several), len(whole))
+            batches = batches[len(whole) :]
         for batch in batches:
             logs, state = single(state, rows, batch)
         return logs, state
 
     return run
-
-
-def _described(batch: Any) -> list[Any]:
-    """The shapes and dtypes of a batch."""
-    return [
-        leaf if leaf is None else (tuple(leaf.shape), leaf.dtype)
-        for leaf in keras.tree.flatten(batch)
-    ]

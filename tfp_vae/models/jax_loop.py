@@ -11,8 +11,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from tfp_vae.models.execution import execution
-from tfp_vae.models.rows import of_batch
+from tfp_vae.models.execution import Rows, execution
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
@@ -61,35 +60,30 @@ def loops_pay(model: keras.Model) -> bool:
 
 
 def looped(model: keras.Model, several: int) -> Callable[..., Any]:
-    """What runs each execution of several steps.
+    """What runs each execution of several steps on rows that are held.
 
     Args:
         model: whose `train_step` runs.
         several: the most steps of one execution.
 
     Returns:
-        A function from the rows (see `rows.held`), the state and an iterator
-        over batches to the logs after the last step and the state.
+        A function from the rows, the state and an iterator over batches of
+        their numbers to the logs after the last step and the state.
     """
 
-    def step(state: Any, rows: Any, batch: Any) -> tuple[Any, Any]:
+    def step(state: Any, rows: Rows, numbers: Any) -> tuple[Any, Any]:
         # Not `ops.take`, which looks for numbers out of range.
-        data = of_batch(rows, batch, lambda tensor, numbers: tensor[numbers])
-        return model.train_step(state, data)
+        return model.train_step(state, tuple(r[numbers] for r in rows))
 
-    single = jax.jit(step, donate_argnums=0)
     # Traced once, for the shape of the logs and for the loop.
     inside = jax.jit(step)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def loop(
-        state: Any, rows: Any, batches: Any, count: Any
+        state: Any, rows: Rows, batches: Any, count: Any
     ) -> tuple[Any, Any]:
-        def batch(number: Any) -> Any:
-            return jax.tree.map(lambda b: b[number], batches)
-
-        def body(number: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
-            found = inside(carried[1], rows, batch(number))
+        def body(i: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
+            found = inside(carried[1], rows, batches[i])
             # The very types of the start, as a loop must have them.
             return jax.tree.map(
                 lambda new, old: lax.convert_element_type(new, old.dtype),
@@ -97,16 +91,14 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
                 carried,
             )
 
-        logs, _ = jax.eval_shape(inside, state, rows, batch(0))
+        logs, _ = jax.eval_shape(inside, state, rows, batches[0])
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), logs)
         return lax.fori_loop(0, count, body, (zeros, state))
 
-    return execution(loop, single, _stacked, several)
+    return execution(loop, jax.jit(step, donate_argnums=0), _stacked, several)
 
 
-def _stacked(arrays: tuple[Any, ...], size: int) -> Any:
-    if all(isinstance(array, np.ndarray) for array in arrays):
-        rows = np.empty((size, *arrays[0].shape), arrays[0].dtype)
-        np.stack(arrays, out=rows[: len(arrays)])
-        return rows
-    return jnp.stack([*arrays, *arrays[-1:] * (size - len(arrays))])
+def _stacked(batches: list[Any], size: int) -> Any:
+    # On a CPU Keras hands on numpy arrays, elsewhere those of the device.
+    module = np if isinstance(batches[0], np.ndarray) else jnp
+    return module.stack(batches + batches[-1:] * (size - len(batches)))

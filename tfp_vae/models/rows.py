@@ -1,16 +1,14 @@
 """Data that stay on the device: `fit` sees their row numbers alone."""
 
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from tfp_vae.models.data_checks import as_keras_would
 from tfp_vae.substrate import Tensor
 
-__all__ = ["are_arrays", "held", "of_batch", "split"]
+__all__ = ["are_arrays", "held", "split"]
 
 # What is larger is fed batch by batch.
 _MOST_BYTES = 2**30
@@ -73,25 +71,3 @@ def held(*arrays: Any) -> tuple[Tensor, ...] | None:
     if sum(array.nbytes for array in narrow) > _MOST_BYTES:
         return None
     return tuple(map(ops.convert_to_tensor, narrow))
-
-
-def of_batch(
-    rows: tuple[Tensor, ...] | None,
-    batch: Any,
-    take: Callable[[Tensor, Tensor], Tensor],
-) -> Any:
-    """The data of a batch.
-
-    Args:
-        rows: what `held` gave, or None.
-        batch: as the trainer has it: the numbers of rows, or without `rows` the
-            data themselves.
-        take: gives the rows of a tensor with such numbers.
-
-    Returns:
-        What a `train_step` takes.
-    """
-    if rows is None:
-        return batch
-    numbers, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    return tuple(take(tensor, numbers) for tensor in rows)

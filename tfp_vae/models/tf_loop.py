@@ -1,13 +1,12 @@
 """Several training steps in one loop of a TensorFlow graph."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfp_vae.models.execution import execution
-from tfp_vae.models.rows import of_batch
+from tfp_vae.models.execution import Rows, execution
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
@@ -42,7 +41,7 @@ def loops_pay(model: keras.Model) -> bool:
 
 
 def looped(model: keras.Model, several: int) -> Callable[..., Any]:
-    """What runs each execution of several steps.
+    """What runs each execution of several steps on rows that are held.
 
     Keras' own loop takes each batch out of the pipeline in the graph, where its
     size is not known, and asks at each step twice whether there is another.
@@ -52,24 +51,19 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
         several: the most steps of one execution.
 
     Returns:
-        A function from the rows (see `rows.held`) and an iterator over batches
+        A function from the rows and an iterator over batches of their numbers
         to the logs after the last step.
     """
 
     @tf.function(jit_compile=model.jit_compile)
-    def step(rows: Any, batch: Any) -> Any:
-        return model.train_step(of_batch(rows, batch, tf.gather))
+    def step(rows: Rows, numbers: Any) -> Any:
+        return model.train_step(tuple(tf.gather(r, numbers) for r in rows))
 
     @tf.function
-    def loop(rows: Any, batches: Any, count: Any) -> Any:
-        def batch(number: Any) -> Any:
-            return keras.tree.map_structure(
-                lambda leaf: None if leaf is None else leaf[number], batches
-            )
-
-        logs = step(rows, batch(0))
-        for number in tf.range(1, count):
-            logs = step(rows, batch(number))
+    def loop(rows: Rows, batches: Any, count: Any) -> Any:
+        logs = step(rows, batches[0])
+        for i in tf.range(1, count):
+            logs = step(rows, batches[i])
         return logs
 
     run = execution(
@@ -77,24 +71,10 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
             loop(rows, batches, tf.constant(count)),
             None,
         ),
-        lambda _, rows, batch: (step(rows, batch), None),
-        _stacked,
+        lambda _, rows, numbers: (step(rows, numbers), None),
+        lambda batches, size: tf.stack(
+            batches + batches[-1:] * (size - len(batches))
+        ),
         several,
     )
-
-    def whole(rows: Any, iterator: Iterator[Any]) -> Any:
-        batches = (
-            keras.tree.map_structure(_or_none, batch) for batch in iterator
-        )
-        return run(rows, None, batches)[0]
-
-    return whole
-
-
-def _stacked(tensors: tuple[Any, ...], size: int) -> Any:
-    return tf.stack([*tensors, *tensors[-1:] * (size - len(tensors))])
-
-
-def _or_none(leaf: Any) -> Any:
-    """A pipeline has an empty optional where there is nothing."""
-    return None if isinstance(leaf, tf.experimental.Optional) else leaf
+    return lambda rows, iterator: run(rows, None, iterator)[0]

@@ -535,7 +535,8 @@ class VAE(keras.Model):
         if (
             self.compiled
             and class_weight is None
-            and self._loops()
+            and self.steps_per_execution > 1
+            and pace.loop.can_loop(self)
             and are_arrays(x, y, sample_weight)
         ):
             if validation_split and validation_data is None:
@@ -543,9 +544,11 @@ class VAE(keras.Model):
                     (x, y, sample_weight), validation_split
                 )
             self._rows = held(x, y, sample_weight)
+        keras_own = getattr(self, "train_function", None)
         if self._rows is not None:
             # The data are where the steps run: numbers of rows will do.
             x, y, sample_weight = np.arange(len(self._rows[0])), None, None
+            self.train_function = None
         try:
             return super().fit(
                 x,
@@ -566,11 +569,7 @@ class VAE(keras.Model):
             raise
         finally:
             if self._rows is not None:
-                self._rows = self.train_function = None
-
-    def _loops(self) -> bool:
-        """Whether steps run in a loop of ours and not of Keras'."""
-        return self.steps_per_execution > 1 and pace.loop.can_loop(self)
+                self._rows, self.train_function = None, keras_own
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` runs for each execution, as Keras calls it.
@@ -578,7 +577,7 @@ class VAE(keras.Model):
         Args:
             force: whether to make it anew.
         """
-        if not self._loops():
+        if self._rows is None:
             super().make_train_function(force)
             return
         if self._execution is None or force:

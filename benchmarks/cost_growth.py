@@ -53,9 +53,7 @@ def main() -> None:
     """Runs the benchmark."""
     parser = arguments(__doc__.splitlines()[0], rounds=3)
     parser.add_argument("--grows", choices=list(GROWTH), action="append")
-    parser.add_argument(
-        "--most", type=float, default=float("inf"), help="of any number"
-    )
+    parser.add_argument("--most", type=int, default=2**31, help="of any number")
     parser.add_argument("--point", type=json.loads, help="one point, JSON out")
     options = parser.parse_args()
     if options.point:

@@ -12,6 +12,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from tfp_vae.models.execution import Rows, execution
+from tfp_vae.models.rows import are_arrays
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
@@ -41,21 +42,21 @@ def can_loop(model: keras.Model) -> bool:
     )
 
 
-def loops_pay(model: keras.Model) -> bool:
+def loops_pay(model: keras.Model, x: Any) -> bool:
     """Whether several steps in one loop take less time than one by one.
 
     Args:
         model: built.
+        x: data, as `fit` takes them.
 
     Returns:
-        A bool; False on a CPU for a model with convolutions.
+        A bool; False for a pipeline, over which Keras' own loop is one in
+        Python, and on a CPU for a model with convolutions.
     """
-    return can_loop(model) and (
-        jax.default_backend() != "cpu"
-        or not any(
-            isinstance(layer, _CONVOLUTIONS)
-            for layer in model._flatten_layers()
-        )
+    if not (are_arrays(x) and can_loop(model)):
+        return False
+    return jax.default_backend() != "cpu" or not any(
+        isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
     )
 
 

@@ -85,7 +85,7 @@ def steps_per_execution(
     Returns:
         An int >= 1, small enough for ten updates of the progress in an epoch.
     """
-    if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model):
+    if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model, x):
         return 1
     steps = steps_per_epoch or _steps(x, batch_size)
     return min(max(steps // _UPDATES, 1), _MOST)

@@ -292,8 +292,8 @@ class VAE(keras.Model):
             loss: None. The loss is minus the objective.
             steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
                 steps at once, unless a callback follows single batches (or, on
-                JAX on a CPU, the model has convolutions, which are slow in a
-                loop). Results are the same.
+                JAX, the data are no arrays, or on a CPU the model has
+                convolutions, which are slow in a loop). Results are the same.
             **kwargs: of `keras.Model.compile`, but for those that belong to a
                 loss or to metrics of an output.
 

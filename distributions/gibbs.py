@@ -232,7 +232,7 @@ class Gibbs(LocationScale):
     unknown places and heavy tails included. Z is good to 1e-6, and to 1e-9 in
     float64 where the energy has a derivative; a spike in the density that is
     narrower than 1e-2 may be missed. Each call of a method asks for the energy
-    seven times at 1536 points, whatever the batch, and on JAX, if it is not
+    eight times at 1536 points, whatever the batch, and on JAX, if it is not
     within a compiled function, compiles that anew, in a third of a second.
 
     The energy may depend on trainable parameters, as a function that closes

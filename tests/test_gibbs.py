@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from keras import ops
 from support import BACKEND, float64, gradients, numpy
@@ -174,6 +174,9 @@ def with_kinks():
     slope=st.floats(0.2, 5),
     flat=st.floats(0, 3),
 )
+# A wall, and a kink, between an edge of a panel and the first node.
+@example(kink=-4.75986799, slope=0.98416684, flat=2.65)
+@example(kink=0.0, slope=1.0, flat=1 / 256)
 def test_kinks_at_unknown_places(kink, slope, flat):
     with float64():
         found, level, walled = (

@@ -74,6 +74,9 @@ def kl(loc, scale, delta, b_loc, b_scale, b_delta):
     )
 
 
+compiled_kl = jit(kl)
+
+
 def grid(distances, ratios, deltas=DELTAS):
     """All pairs, at distances and ratios counted in units of both in turn."""
     rows = []
@@ -150,7 +153,7 @@ def test_nearly_equal_is_nearly_zero_and_never_below(delta, scale, step):
         (*own, step * i * reach, scale * (1 + step * j), delta * (1 + step * k))
         for i, j, k in itertools.product((-1, 0, 1), repeat=3)
     ]
-    found = numpy(kl(*np.array(rows, np.float32).T))
+    found = numpy(compiled_kl(*np.array(rows, np.float32).T))
     assert found.min() >= 0.0
     # A quadratic form in the steps, whose coefficients are below 1 each.
     assert found.max() <= 9 * step**2 + 1e-6
@@ -167,11 +170,13 @@ def test_agrees_with_quadrature_anywhere(delta, b_delta, log_ratio, distance):
     b_scale = min(b_delta, 1.0) * np.exp(log_ratio)
     parameters = (0.0, scale, delta, distance, b_scale, b_delta)
     single = [np.float32(p) for p in parameters]
-    np.testing.assert_allclose(numpy(kl(*single)), exact_kl(*single), **FLOAT32)
+    np.testing.assert_allclose(
+        numpy(compiled_kl(*single)), exact_kl(*single), **FLOAT32
+    )
     with float64():
         double = [np.float64(p) for p in parameters]
         np.testing.assert_allclose(
-            numpy(kl(*double)), exact_kl(*double), **FLOAT64
+            numpy(compiled_kl(*double)), exact_kl(*double), **FLOAT64
         )
 
 
@@ -277,7 +282,7 @@ def test_batch_shapes_broadcast_and_events_add_up():
 def test_compiled_equals_eager():
     parameters = grid([0.0, 0.5, -40.0], [0.3, 2.0]).astype(np.float32)
     tensors = [ops.convert_to_tensor(p) for p in parameters]
-    compiled = [jit(kl)]
+    compiled = [compiled_kl]
     if BACKEND == "tensorflow":
         compiled.append(jit(kl, jit_compile=True))
     for function in compiled:

@@ -7,7 +7,7 @@ from keras import ops
 
 from tfp_vae.distributions import Barron, Huber
 from tfp_vae.layers.location_scale import LocationScaleLayer
-from tfp_vae.layers.maximum_likelihood import mean
+from tfp_vae.means import mean
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [

@@ -14,13 +14,13 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.layers.distribution_layer import check_no_variables
-from tfp_vae.layers.maximum_likelihood import mean
 from tfp_vae.layers.sample import (
     OnDistribution,
     canonical_conversion,
     serialize_conversion,
     to_tensor,
 )
+from tfp_vae.means import mean
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["KLDivergenceAddLoss", "KLDivergenceRegularizer"]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from tfp_vae.means import mean
 from tfp_vae.substrate import Tensor
 
-__all__ = ["maximum_likelihood_scale", "mean"]
+__all__ = ["maximum_likelihood_scale"]
 
 # A step in log scale at which Newton's method is done: the next one would be of
 # about its square.
@@ -16,20 +17,6 @@ _LAST_STEP = {"float64": 1e-7}
 _LAST_STEP_OTHERWISE = 1e-5
 # More than bisection would need from the smallest scale to the largest.
 _MAX_STEPS = 60
-
-
-def mean(x: Tensor) -> Tensor:
-    """The mean of all elements, in their own precision.
-
-    Not `ops.mean`, which turns float64 into float32 on JAX.
-
-    Args:
-        x: a tensor.
-
-    Returns:
-        A scalar.
-    """
-    return ops.sum(x) / ops.cast(ops.size(x), x.dtype)
 
 
 def maximum_likelihood_scale(

@@ -143,12 +143,7 @@ def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Those are the first rows, and the rows of the smallest and largest value.
     """
-    # Keras would copy an array.
-    array = np.asarray(
-        values
-        if isinstance(values, np.ndarray)
-        else ops.convert_to_numpy(values)
-    )
+    array = _as_numpy(values)
     if not array.size:
         raise ValueError(
             f"There must be data. Received: {name} of shape {array.shape}."
@@ -174,6 +169,13 @@ def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     return array, np.unique(rows)
 
 
+def _as_numpy(values: Any) -> np.ndarray:
+    # Keras would copy an array.
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    return ops.convert_to_numpy(values)
+
+
 def as_keras_would(values: Any) -> np.ndarray:
     """An array of the dtype that Keras' array adapter gives in `fit`.
 
@@ -183,11 +185,7 @@ def as_keras_would(values: Any) -> np.ndarray:
     Returns:
         A numpy array; of any floating dtype, Keras' own.
     """
-    array = np.asarray(
-        values
-        if isinstance(values, np.ndarray)
-        else ops.convert_to_numpy(values)
-    )
+    array = _as_numpy(values)
     if "float" in keras.backend.standardize_dtype(array.dtype):
         return array.astype(keras.config.floatx(), copy=False)
     return array

@@ -17,7 +17,7 @@ Rows = tuple[Tensor, ...]
 def execution(
     loop: Callable[[Any, Rows, Tensor, int], tuple[Any, Any]],
     single: Callable[[Any, Rows, Tensor], tuple[Any, Any]],
-    stack: Callable[[list[Tensor], int], Tensor],
+    stack: Callable[[list[Tensor]], Tensor],
     several: int,
 ) -> Callable[[Rows, Any, Iterator[Any]], tuple[Any, Any]]:
     """What runs each execution.
@@ -27,8 +27,7 @@ def execution(
             many of these batches count, to the logs of the last step and the
             next state.
         single: the same for the numbers of one batch, `[B]`.
-        stack: batches in one tensor of so many; what fills it up is never
-            looked at.
+        stack: from batches to one tensor.
         several: the most steps.
 
     Returns:
@@ -47,7 +46,9 @@ def execution(
         whole = [batch for batch in batches if len(batch) == len(batches[0])]
         logs: Any = None
         if len(whole) > 1:
-            logs, state = loop(state, rows, stack(whole, several), len(whole))
+            # Always as many, for one compiled loop; it stops before the rest.
+            filled = whole + whole[-1:] * (several - len(whole))
+            logs, state = loop(state, rows, stack(filled), len(whole))
             batches = batches[len(whole) :]
         for batch in batches:
             logs, state = single(state, rows, batch)

@@ -99,7 +99,7 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
     return execution(loop, jax.jit(step, donate_argnums=0), _stacked, several)
 
 
-def _stacked(batches: list[Any], size: int) -> Any:
+def _stacked(batches: list[Any]) -> Any:
     # On a CPU Keras hands on numpy arrays, elsewhere those of the device.
     module = np if isinstance(batches[0], np.ndarray) else jnp
-    return module.stack(batches + batches[-1:] * (size - len(batches)))
+    return module.stack(batches)

@@ -73,9 +73,7 @@ def looped(model: keras.Model, several: int) -> Callable[..., Any]:
             None,
         ),
         lambda _, rows, numbers: (step(rows, numbers), None),
-        lambda batches, size: tf.stack(
-            batches + batches[-1:] * (size - len(batches))
-        ),
+        tf.stack,
         several,
     )
     return lambda rows, iterator: run(rows, None, iterator)[0]

@@ -1,20 +1,19 @@
 """The variational autoencoder as a Keras model."""
 
-import functools
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.layers.sample import mean_or_mode
-from tfp_vae.models import pace
+from tfp_vae.means import mean_over_first
 from tfp_vae.models.data_checks import examine, examine_validation
 from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.importance import MarginalLogLikelihood, estimate
 from tfp_vae.models.joint import joint_distribution
+from tfp_vae.models.looped import LoopedModel
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
@@ -23,7 +22,6 @@ from tfp_vae.models.parts import (
     run_part,
     run_prior,
 )
-from tfp_vae.models.rows import are_arrays, held, split
 from tfp_vae.objectives import (
     ELBO,
     Objective,
@@ -35,7 +33,6 @@ from tfp_vae.objectives.checks import (
     in_dtype_of,
     static_shape,
 )
-from tfp_vae.objectives.objective import mean_over_first
 from tfp_vae.objectives.reduction import Reduction
 from tfp_vae.substrate import (
     Tensor,
@@ -55,7 +52,7 @@ _NOISE = "seed_generator_state"
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class VAE(keras.Model):
+class VAE(LoopedModel):
     """A variational autoencoder whose decoder returns any distribution.
 
     ```none
@@ -117,9 +114,6 @@ class VAE(keras.Model):
         https://arxiv.org/abs/1312.6114
     """
 
-    steps_per_execution: int
-    train_function: Any
-
     def __init__(
         self,
         encoder: keras.layers.Layer,
@@ -149,11 +143,6 @@ class VAE(keras.Model):
         )
         # Whether it was said that the data are no outcomes of the likelihood.
         self.warned_of_values = False
-        # Whether `fit` chooses how many steps run at once.
-        self._chooses_pace = True
-        # The compiled loop over them, and the data while they are held.
-        self._execution: Any = None
-        self._rows: Any = None
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
@@ -317,21 +306,11 @@ class VAE(keras.Model):
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
             )
-        self._chooses_pace = steps_per_execution == "auto"
-        self._execution = None
         super().compile(
             optimizer=optimizer,
-            steps_per_execution=1
-            if self._chooses_pace
-            else steps_per_execution,
+            steps_per_execution=steps_per_execution,
             **kwargs,
         )
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        config = super().get_compile_config()
-        if config and self._chooses_pace:
-            config["steps_per_execution"] = "auto"
-        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model, and makes the optimizer's variables.
@@ -522,33 +501,6 @@ class VAE(keras.Model):
                 callbacks = [callbacks]
             # First, so that no callback saves what is no longer a number.
             callbacks = [guard, *(callbacks or [])]
-        if self.compiled and self._chooses_pace:
-            self._set_pace(
-                pace.steps_per_execution(
-                    self,
-                    x,
-                    batch_size,
-                    kwargs.get("steps_per_epoch"),
-                    getattr(callbacks, "callbacks", callbacks),
-                )
-            )
-        if (
-            self.compiled
-            and class_weight is None
-            and self.steps_per_execution > 1
-            and pace.loop.can_loop(self)
-            and are_arrays(x, y, sample_weight)
-        ):
-            if validation_split and validation_data is None:
-                (x, y, sample_weight), validation_data = split(
-                    (x, y, sample_weight), validation_split
-                )
-            self._rows = held(x, y, sample_weight)
-        keras_own = getattr(self, "train_function", None)
-        if self._rows is not None:
-            # The data are where the steps run: numbers of rows will do.
-            x, y, sample_weight = np.arange(len(self._rows[0])), None, None
-            self.train_function = None
         try:
             return super().fit(
                 x,
@@ -567,30 +519,6 @@ class VAE(keras.Model):
         except NonFiniteLossError:
             guard.restore()
             raise
-        finally:
-            if self._rows is not None:
-                self._rows, self.train_function = None, keras_own
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Makes what `fit` runs for each execution, as Keras calls it.
-
-        Args:
-            force: whether to make it anew.
-        """
-        if self._rows is None:
-            super().make_train_function(force)
-            return
-        if self._execution is None or force:
-            self._execution = pace.loop.looped(self, self.steps_per_execution)
-        self.train_function = functools.partial(self._execution, self._rows)
-
-    def _set_pace(self, steps: int) -> None:
-        """Sets `steps_per_execution`, on which the compiled loops depend."""
-        if steps != self.steps_per_execution:
-            self.steps_per_execution = steps
-            self.train_function = None
-            self.test_function = None
-            self._execution = None
 
     def evaluate(
         self,
@@ -689,13 +617,7 @@ class VAE(keras.Model):
                 deviation.
         """
         x, _ = examine(self, x, None, support=False)
-        several = self.steps_per_execution
-        # Keras would unroll several steps, and take long to trace them.
-        self.steps_per_execution = 1 if self._chooses_pace else several
-        try:
-            return super().predict(x, *args, **kwargs)
-        finally:
-            self.steps_per_execution = several
+        return super().predict(x, *args, **kwargs)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.

@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factors
+from tfp_vae.means import mean_over_first
 from tfp_vae.objectives.objective import (
     Objective,
     Schedule,
     Step,
-    mean_over_first,
 )
 from tfp_vae.substrate import Tensor
 

@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factorized_kl_divergence
+from tfp_vae.means import mean_over_first
 from tfp_vae.objectives.objective import (
     Objective,
     Schedule,
     Step,
-    mean_over_first,
 )
 from tfp_vae.substrate import Tensor
 

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.means import mean_over_first
 from tfp_vae.objectives.objective import (
     Objective,
     Schedule,
     Step,
     is_weight,
-    mean_over_first,
 )
 from tfp_vae.substrate import Tensor, samplers, tfp_seed
 

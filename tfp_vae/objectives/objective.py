@@ -9,6 +9,7 @@ from keras import ops
 
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.means import mean_over_first
 from tfp_vae.objectives import checks
 from tfp_vae.substrate import Tensor, tfd
 
@@ -19,7 +20,6 @@ __all__ = [
     "Step",
     "copies",
     "log_likelihood_of_samples",
-    "mean_over_first",
     "standard_normal",
 ]
 
@@ -111,19 +111,6 @@ class Step(NamedTuple):
             `[S, B]`, nats.
         """
         return self.log_likelihood + self.log_ratio(path_only)
-
-
-def mean_over_first(values: Tensor) -> Tensor:
-    """The mean over the first axis; `ops.mean` loses float64 on JAX.
-
-    Args:
-        values: `[S, ...]`.
-
-    Returns:
-        `[...]`.
-    """
-    total = ops.sum(values, axis=0)
-    return total / ops.cast(ops.shape(values)[0], total.dtype)
 
 
 def path_only_log_prob(distribution: tfd.Distribution, z: Tensor) -> Tensor:

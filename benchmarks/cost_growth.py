@@ -14,7 +14,7 @@ import time
 import keras
 import numpy as np
 import rivals
-from measure import arguments, in_a_process, peak_megabytes, table, write
+from measure import arguments, in_a_process, peak_megabytes, report
 from networks import NETWORKS
 
 from tfp_vae.objectives import IWAE
@@ -72,19 +72,17 @@ def main() -> None:
             )
             found.append({"grows": name, "value": value, **cost})
     print(f"\nKeras on {backend}\n")
-    table(
-        ["grows", "to", "ms a step", "peak memory, MB"],
-        [
-            (
-                point["grows"],
-                f"{point['value']:,}",
-                f"{point['ms_a_step']:.2f}",
-                f"{point['peak_megabytes']:.0f}",
-            )
-            for point in found
-        ],
+    report(
+        options.out,
+        f"cost_growth-{backend}",
+        found,
+        {
+            "grows": ("grows", ""),
+            "to": ("value", ","),
+            "ms a step": ("ms_a_step", ".2f"),
+            "peak memory, MB": ("peak_megabytes", ",.0f"),
+        },
     )
-    write(options.out, f"cost_growth-{backend}", found)
 
 
 if __name__ == "__main__":

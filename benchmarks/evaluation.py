@@ -12,7 +12,7 @@ import time
 import keras
 import numpy as np
 import rivals
-from measure import arguments, in_a_process, peak_megabytes, table, write
+from measure import arguments, in_a_process, peak_megabytes, report
 from networks import NETWORKS
 
 
@@ -51,18 +51,16 @@ def main() -> None:
         for samples in options.samples
     ]
     print(f"\n{options.images} images, Keras on {backend}\n")
-    table(
-        ["samples", "images x samples / s", "peak memory, MB"],
-        [
-            (
-                point["samples"],
-                f"{point['per_second']:,.0f}",
-                f"{point['peak_megabytes']:.0f}",
-            )
-            for point in found
-        ],
+    report(
+        options.out,
+        f"evaluation-{backend}",
+        found,
+        {
+            "samples": ("samples", ","),
+            "images x samples / s": ("per_second", ",.0f"),
+            "peak memory, MB": ("peak_megabytes", ",.0f"),
+        },
     )
-    write(options.out, f"evaluation-{backend}", found)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,30 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 
+def report(
+    out: Path,
+    name: str,
+    points: Sequence[dict[str, Any]],
+    columns: dict[str, tuple[str, str]],
+) -> None:
+    """Prints points as a table and writes them as JSON.
+
+    Args:
+        out: where to.
+        name: of the JSON.
+        points: figures by name.
+        columns: for each head the name and the format of its figure.
+    """
+    table(
+        list(columns),
+        [
+            [format(point[key], spec) for key, spec in columns.values()]
+            for point in points
+        ],
+    )
+    write(out, name, points)
+
+
 def write(out: Path, name: str, found: Any) -> None:
     """Writes the figures as JSON, beside the table."""
     out.mkdir(parents=True, exist_ok=True)

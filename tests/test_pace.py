@@ -6,7 +6,9 @@ import pytest
 from support import BACKEND, numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.models.pace import steps_per_execution
+from tfp_vae.models import pace as pacing
+from tfp_vae.models.pace import steps, steps_per_execution
+from tfp_vae.models.rows import RowNumbers
 
 X = np.random.default_rng(0).normal(size=(83, 4)).astype("float32")
 
@@ -29,19 +31,20 @@ class Epochs(keras.callbacks.Callback):
         self.paces.append(self.model.steps_per_execution)
 
 
-def made(**kwargs):
+def made(*first, posterior=None, **kwargs):
     keras.utils.set_random_seed(3)
     vae = VAE(
         keras.Sequential(
             [
                 keras.Input((4,)),
-                keras.layers.Dense(4),
-                layers.MultivariateNormalDiag(2),
+                keras.layers.Dense(4 if posterior is None else 2),
+                posterior or layers.MultivariateNormalDiag(2),
             ]
         ),
         keras.Sequential(
             [
                 keras.Input((2,)),
+                *first,
                 keras.layers.Dense(8),
                 layers.IndependentNormal(4),
             ]
@@ -104,13 +107,13 @@ def test_the_choice_is_saved(chosen, saved, tmp_path):
 def test_what_follows_batches_sees_each(tmp_path):
     callbacks, vae = keras.callbacks, made()
 
-    def pace(*given, x=X, steps=None):
-        return steps_per_execution(vae, x, 2, steps, list(given))
+    def pace(*given, x=X, per_epoch=None):
+        return steps_per_execution(vae, x, steps(x, 2, per_epoch), list(given))
 
     assert pace() == 4
     assert pace(x=np.zeros((8000, 1))) == 32
     assert pace(x=iter([X])) == 1  # of unknown length
-    assert pace(x=iter([X]), steps=100) == (1 if BACKEND == "jax" else 10)
+    assert pace(x=iter([X]), per_epoch=100) == (1 if BACKEND == "jax" else 10)
     assert pace(callbacks.EarlyStopping(), callbacks.TerminateOnNaN()) == 4
     assert pace(callbacks.LambdaCallback(on_epoch_end=print)) == 4
     assert pace(callbacks.LambdaCallback(on_train_batch_end=print)) == 1
@@ -123,9 +126,9 @@ def test_what_follows_batches_sees_each(tmp_path):
 
 @pytest.mark.skipif(BACKEND != "jax", reason="on TensorFlow loops always pay")
 def test_a_loop_that_does_not_pay_is_not_chosen():
-    assert steps_per_execution(made(), X, 2, None, []) == 4
+    assert steps_per_execution(made(), X, 42, []) == 4
     eager = made(run_eagerly=True)
-    assert steps_per_execution(eager, X, 2, None, []) == 1
+    assert steps_per_execution(eager, X, 42, []) == 1
     convolutional = VAE(
         keras.Sequential(
             [
@@ -144,26 +147,140 @@ def test_a_loop_that_does_not_pay_is_not_chosen():
         ),
     )
     convolutional.compile("adam")
-    assert steps_per_execution(convolutional, X, 2, None, []) == 1
+    assert steps_per_execution(convolutional, X, 42, []) == 1
 
 
-@pytest.mark.parametrize("given", ["x", "x, y", "x, y, weights", "x, weights"])
-def test_data_that_stay_on_the_device_are_the_same_data(given):
+class Batches(keras.utils.PyDataset):
+    """Arrays by Keras' own pipeline, in order."""
+
+    def __init__(self, arrays, size):
+        super().__init__()
+        self.arrays, self.size = arrays, size
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // self.size)
+
+    def __getitem__(self, index):
+        rows = slice(index * self.size, (index + 1) * self.size)
+        return tuple(array[rows] for array in self.arrays)
+
+
+@pytest.mark.parametrize(
+    ("given", "pace"),
+    [("x", 4), ("x, y", 1), ("x, y, weights", 4), ("x, weights", 4)],
+)
+def test_data_that_stay_on_the_device_are_the_same_data(given, pace):
     rng = np.random.default_rng(1)
-    data = {
-        "y": X[:, ::-1].astype("float64") if "y" in given else None,
-        "sample_weight": rng.random(len(X)) if "weights" in given else None,
-        "validation_split": 0.2,
-    }
-    logs = []
-    for steps in (4, 1):
-        vae = made(steps_per_execution=steps)
-        fitted = vae.fit(X, batch_size=5, epochs=2, verbose=0, **data)
-        logs.append(fitted.history)
-        # What comes next sees its own data again.
-        logs[-1]["again"] = vae.train_on_batch(X[:7])
-    for name, values in logs[1].items():
-        np.testing.assert_allclose(logs[0][name], values, rtol=1e-5)
+    y = X[:, ::-1].astype("float64") if "y" in given else None
+    weights = rng.random(len(X)) if "weights" in given else None
+    vae = made(steps_per_execution=pace)
+    options = {"epochs": 2, "shuffle": False, "verbose": 0}
+    found = vae.fit(
+        X, y, 5, sample_weight=weights, validation_split=0.2, **options
+    ).history
+    # What comes next sees its own data again.
+    found["again"] = vae.train_on_batch(X[:7])
+    vae = made(steps_per_execution=1)
+    arrays = [X, X if y is None and weights is not None else y, weights]
+    arrays = [a.astype("float32") for a in arrays if a is not None]
+    expected = vae.fit(
+        Batches([array[:66] for array in arrays], 5),
+        validation_data=tuple(array[66:] for array in arrays),
+        validation_batch_size=5,
+        **options,
+    ).history
+    expected["again"] = vae.train_on_batch(X[:7])
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5)
+
+
+def test_each_epoch_has_all_rows_in_an_order_of_its_own():
+    numbers = RowNumbers(83, 20, shuffle=True)
+    epochs = [np.concatenate([*numbers]) for _ in range(2)]
+    assert (epochs[0] != epochs[1]).any()
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(83))
+    assert [len(batch) for batch in numbers] == [20, 20, 20, 20, 3]
+    assert numbers.num_batches == 5
+    assert numbers.partial_batch_size == 3
+    keras.utils.set_random_seed(5)
+    epochs = [np.concatenate([*numbers])]
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(epochs[0], np.concatenate([*numbers]))
+    (first, *_) = RowNumbers(83, 20, shuffle=False)
+    np.testing.assert_array_equal(first, np.arange(20))
+
+
+def test_a_train_function_of_a_subclass_sees_the_data():
+    class Own(VAE):
+        def make_train_function(self, force=False):
+            super().make_train_function(force)
+            assert self._rows is None
+
+    template = made()
+    vae = Own(template.encoder, template.decoder)
+    vae.compile("adam")
+    vae.fit(X, verbose=0)
+
+
+class InPython(keras.layers.Layer):
+    """What no compiler takes."""
+
+    def call(self, x):
+        import tensorflow as tf
+
+        zero = tf.numpy_function(lambda x: 0.0 * x, [x], x.dtype)
+        return x + tf.stop_gradient(tf.ensure_shape(zero, x.shape))
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="on JAX all is compiled")
+@pytest.mark.parametrize("compilable", [True, False])
+def test_a_long_fit_is_compiled_and_the_same(compilable, monkeypatch):
+    from tfp_vae.models import tf_loop
+
+    asked, own = [], tf_loop._suits_xla
+
+    def suits(step, keeps_assertions):
+        asked.append(own(step, keeps_assertions))
+        return asked[-1]
+
+    monkeypatch.setattr(tf_loop, "_suits_xla", suits)
+    losses = []
+    for least, choice in ((0, "auto"), (10**6, "auto"), (0, False)):
+        monkeypatch.setattr(pacing, "_LONG", least)
+        # XLA draws other noise from the same seed: let there be next to none.
+        vae = made(
+            *([] if compilable else [InPython()]),
+            posterior=layers.IndependentNormal(2, scale=1e-5),
+            jit_compile=choice,
+        )
+        losses.append(vae.fit(X, batch_size=2, epochs=2, verbose=0).history)
+    assert asked == [True]
+    for other in losses[1:]:
+        for name in ("loss", "log_likelihood"):
+            np.testing.assert_allclose(losses[0][name], other[name], rtol=1e-4)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="on JAX all is compiled")
+def test_xla_is_not_chosen_where_it_is_slow_or_loses_an_assertion():
+    import tensorflow as tf
+
+    from tfp_vae.models.tf_loop import _suits_xla
+
+    def suits(function, keeps_assertions=True):
+        image = tf.TensorSpec((2, 5, 5, 1))
+        step = tf.function(tf.function(function)).get_concrete_function(image)
+        return _suits_xla(step, keeps_assertions)
+
+    def asserts(x):
+        tf.debugging.assert_positive(x)
+        return x
+
+    assert suits(lambda x: tf.sin(x))
+    kernel = tf.ones((2, 2, 1, 1))
+    assert not suits(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME"))
+    assert not suits(asserts)
+    assert suits(asserts, keeps_assertions=False)
 
 
 def test_data_that_do_not_belong_together_are_refused():

@@ -21,7 +21,7 @@ from tfp_vae.testing import (
 )
 
 # A case is a batch of three parameter sets through some twenty checks.
-EXAMPLES = max(2, settings.default.max_examples // 100)
+EXAMPLES = max(2, settings.default.max_examples // 500)
 
 
 class Right(SymmetricLocationScale):

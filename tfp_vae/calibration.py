@@ -8,7 +8,7 @@ from keras import ops
 from tfp_vae.distributions import factors
 from tfp_vae.models.batches import averages, prepared
 from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
-from tfp_vae.objectives.objective import copies
+from tfp_vae.objectives.objective import as_one_batch, copies
 from tfp_vae.substrate import Tensor, is_discrete
 
 __all__ = [
@@ -173,7 +173,7 @@ def probability_integral_transform(
         rows: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor, ...]:
         z = vae.encode(rows).sample(samples, seed=noise)
-        likelihood = vae.decode(ops.reshape(z, (-1, *z.shape[2:])))
+        likelihood = vae.decode(as_one_batch(z))
         check_likelihood(likelihood, rows, samples)
         rows = in_dtype_of(likelihood, rows)
         data = copies(rows, samples)

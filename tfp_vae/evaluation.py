@@ -15,6 +15,7 @@ from tfp_vae.distributions import factors, kl_divergence
 from tfp_vae.models.batches import averages, batches, prepared
 from tfp_vae.objectives import ELBO
 from tfp_vae.objectives.checks import check_latent
+from tfp_vae.objectives.objective import as_one_batch
 from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
 
 __all__ = [
@@ -240,7 +241,7 @@ def rate_distortion(
         found = elbo(
             rows,
             posterior=posterior,
-            likelihood=vae.decode(ops.reshape(z, (-1, *z.shape[2:]))),
+            likelihood=vae.decode(as_one_batch(z)),
             prior=vae.prior_distribution(posterior),
             z=z,
         )

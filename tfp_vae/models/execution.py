@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
-
 from tfp_vae.substrate import Tensor
 
 __all__ = ["Rows", "execution"]
@@ -38,10 +36,8 @@ def execution(
 
     def run(rows: Rows, state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
         batches = [
-            keras.utils.unpack_x_y_sample_weight(batch)[0]
-            for batch in itertools.chain(
-                [next(iterator)], itertools.islice(iterator, several - 1)
-            )
+            next(iterator),
+            *itertools.islice(iterator, several - 1),
         ]
         whole = [batch for batch in batches if len(batch) == len(batches[0])]
         logs: Any = None

@@ -3,11 +3,13 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from tfp_vae.models.batches import chunked, prepared
 from tfp_vae.objectives.checks import check_likelihood, in_dtype_of
-from tfp_vae.objectives.objective import log_likelihood_of_samples
+from tfp_vae.objectives.objective import (
+    as_one_batch,
+    log_likelihood_of_samples,
+)
 from tfp_vae.substrate import Tensor
 
 __all__ = ["MarginalLogLikelihood", "estimate", "pareto_k"]
@@ -153,7 +155,7 @@ def _log_weights(vae: Any, x: Tensor, samples: int, seed: Tensor) -> Tensor:
     posterior = vae.encode(x)
     prior = vae.prior_distribution(posterior)
     z = posterior.sample(samples, seed=seed)
-    likelihood = vae.decode(ops.reshape(z, (-1, *z.shape[2:])))
+    likelihood = vae.decode(as_one_batch(z))
     check_likelihood(likelihood, x, samples)
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, x), likelihood, samples

@@ -60,12 +60,15 @@ def loops_pay(model: keras.Model, x: Any) -> bool:
     )
 
 
-def looped(model: keras.Model, several: int) -> Callable[..., Any]:
+def looped(
+    model: keras.Model, several: int, may_compile: bool
+) -> Callable[..., Any]:
     """What runs each execution of several steps on rows that are held.
 
     Args:
         model: whose `train_step` runs.
         several: the most steps of one execution.
+        may_compile: of no meaning here, where all steps are compiled.
 
     Returns:
         A function from the rows, the state and an iterator over batches of

@@ -12,12 +12,15 @@ if KERAS_COMPILES_LOOPS:
 else:
     from tfp_vae.models import jax_loop as loop  # type: ignore[no-redef]
 
-__all__ = ["loop", "steps_per_execution"]
+__all__ = ["is_long", "loop", "steps", "steps_per_execution"]
 
 # A loop of this many steps has won nearly all there is to win.
 _MOST = 32
 # How often progress shows in an epoch, at least.
 _UPDATES = 10
+
+# Steps that save more time than XLA takes to compile one, a second or two.
+_LONG = 1_000
 
 _HOOKS = (
     "on_batch_begin",
@@ -53,8 +56,19 @@ def _follows_batches(callback: keras.callbacks.Callback) -> bool:
     )
 
 
-def _steps(x: Any, batch_size: int | None) -> int:
-    """Steps of an epoch, or 0 where that is not known beforehand."""
+def steps(x: Any, batch_size: int | None, steps_per_epoch: int | None) -> int:
+    """Steps of an epoch.
+
+    Args:
+        x: data, as `fit` takes them.
+        batch_size: as `fit` takes it.
+        steps_per_epoch: as `fit` takes it.
+
+    Returns:
+        An int, 0 where it is not known beforehand.
+    """
+    if steps_per_epoch:
+        return steps_per_epoch
     if hasattr(x, "shape"):
         return -(-len(x) // (batch_size or 32))
     try:
@@ -63,11 +77,22 @@ def _steps(x: Any, batch_size: int | None) -> int:
         return 0
 
 
+def is_long(steps: int) -> bool:
+    """Whether a call of `fit` makes up for the time of compiling it well.
+
+    Args:
+        steps: of all epochs.
+
+    Returns:
+        A bool.
+    """
+    return steps >= _LONG
+
+
 def steps_per_execution(
     model: keras.Model,
     x: Any,
-    batch_size: int | None,
-    steps_per_epoch: int | None,
+    steps: int,
     callbacks: list[keras.callbacks.Callback],
 ) -> int:
     """Keras' `steps_per_execution`, chosen for `fit`.
@@ -78,8 +103,7 @@ def steps_per_execution(
     Args:
         model: compiled, in Keras' sense, and built.
         x: data, as `fit` takes them.
-        batch_size: as `fit` takes it.
-        steps_per_epoch: as `fit` takes it.
+        steps: of an epoch.
         callbacks: of which one that follows single batches makes it 1.
 
     Returns:
@@ -87,5 +111,4 @@ def steps_per_execution(
     """
     if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model, x):
         return 1
-    steps = steps_per_epoch or _steps(x, batch_size)
     return min(max(steps // _UPDATES, 1), _MOST)

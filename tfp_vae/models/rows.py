@@ -1,14 +1,18 @@
 """Data that stay on the device: `fit` sees their row numbers alone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+# Keras takes an adapter for `x`, but has no public name for its base class.
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
 from tfp_vae.models.data_checks import as_keras_would
 from tfp_vae.substrate import Tensor
 
-__all__ = ["are_arrays", "held", "split"]
+__all__ = ["RowNumbers", "are_arrays", "held", "split"]
 
 # What is larger is fed batch by batch.
 _MOST_BYTES = 2**30
@@ -71,3 +75,53 @@ def held(*arrays: Any) -> tuple[Tensor, ...] | None:
     if sum(array.nbytes for array in narrow) > _MOST_BYTES:
         return None
     return tuple(map(ops.convert_to_tensor, narrow))
+
+
+class RowNumbers(DataAdapter):
+    """What Keras' trainer is fed of rows that are held: their numbers.
+
+    Keras would do so by a pipeline, whose threads and iterators take longer
+    than a small network.
+    """
+
+    def __init__(self, count: int, batch_size: int, shuffle: bool) -> None:
+        """Makes the numbers of `count` rows in batches.
+
+        Args:
+            count: how many rows there are.
+            batch_size: rows at a time.
+            shuffle: whether each epoch has an order of its own, drawn by
+                `np.random` as Keras does on JAX.
+        """
+        self._count = count
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = np.arange(self._count, dtype="int32")
+        if self._shuffle:
+            np.random.shuffle(order)
+        for start in range(0, self._count, self._batch_size):
+            yield order[start : start + self._batch_size]
+
+    def get_tf_dataset(self) -> "RowNumbers":
+        return self  # of which Keras wants an iterator for each epoch
+
+    def get_jax_iterator(self) -> Iterator[np.ndarray]:
+        return iter(self)
+
+    @property
+    def num_batches(self) -> int:
+        return -(-self._count // self._batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
+
+    @property
+    def has_partial_batch(self) -> bool:
+        return self.partial_batch_size is not None
+
+    @property
+    def partial_batch_size(self) -> int | None:
+        return self._count % self._batch_size or None

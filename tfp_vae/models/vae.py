@@ -33,6 +33,7 @@ from tfp_vae.objectives.checks import (
     in_dtype_of,
     static_shape,
 )
+from tfp_vae.objectives.objective import as_one_batch
 from tfp_vae.objectives.reduction import Reduction
 from tfp_vae.substrate import (
     Tensor,
@@ -191,9 +192,7 @@ class VAE(LoopedModel):
         z = posterior.sample(samples, seed=seed)
         if isinstance(self.objective, Objective):
             z = self.objective.latents(z)
-        # A decoder need take no more than one batch dimension.
-        flat = ops.reshape(z, (-1, *z.shape[2:]))
-        return posterior, z, self.decode(flat, training=training)
+        return posterior, z, self.decode(as_one_batch(z), training=training)
 
     def encode(
         self, x: Tensor, training: bool | None = None
@@ -272,6 +271,7 @@ class VAE(LoopedModel):
         optimizer: Any = "rmsprop",
         loss: Any = None,
         steps_per_execution: int | str = "auto",
+        jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
         """Configures the model for training.
@@ -283,6 +283,10 @@ class VAE(LoopedModel):
                 steps at once, unless a callback follows single batches (or, on
                 JAX, the data are no arrays, or on a CPU the model has
                 convolutions, which are slow in a loop). Results are the same.
+            jit_compile: as in Keras, or `"auto"`: beside what Keras chooses, on
+                TensorFlow XLA compiles steps that run at once, if `fit` takes
+                1,000 of them or more and there are neither convolutions nor
+                assertions in them. It draws other noise from the same seed.
             **kwargs: of `keras.Model.compile`, but for those that belong to a
                 loss or to metrics of an output.
 
@@ -309,6 +313,7 @@ class VAE(LoopedModel):
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
             **kwargs,
         )
 

@@ -18,6 +18,7 @@ __all__ = [
     "ObjectiveTerms",
     "Schedule",
     "Step",
+    "as_one_batch",
     "copies",
     "log_likelihood_of_samples",
     "standard_normal",
@@ -400,6 +401,18 @@ def is_weight(value: Any) -> bool:
         A bool.
     """
     return isinstance(value, numbers.Real) and 0 <= float(value) < float("inf")
+
+
+def as_one_batch(z: Tensor) -> Tensor:
+    """Samples for a decoder, which need take no more than one batch dimension.
+
+    Args:
+        z: `[S, B, *latent]`.
+
+    Returns:
+        `[S * B, *latent]`.
+    """
+    return ops.reshape(z, (-1, *z.shape[2:]))
 
 
 def copies(x: Tensor, samples: int) -> Tensor:

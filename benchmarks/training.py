@@ -60,7 +60,7 @@ def measure(
         except ImportError as error:
             print(f"Skipped: {name}, {error}.")
             continue
-        train(1)  # compiles
+        train(epochs)  # compiles, as a run of that length is compiled
         counts[name] = n * epochs
         functions[name] = functools.partial(train, epochs)
     seconds = in_turns(functions, rounds)

@@ -427,11 +427,13 @@ class TestLikelihoodFromLoss:
         y = case.draw_y(rng, shape, y_pred.astype("float64"))
         y = y if y.dtype == np.int32 else y.astype("float32")
         keras_loss, ours, constant = compiled(name)(y, y_pred)
-        lacks = over_event(constant_of(case, y))
+        each = constant_of(case, y)
+        lacks = over_event(each)
         np.testing.assert_allclose(constant, lacks, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(
-            ours, keras_loss + lacks, rtol=2e-5, atol=2e-5
-        )
+        # Of large counts, terms of float32 of some thousand cancel.
+        slack = 2e-5 + 5e-7 * over_event(np.abs(each))
+        error = np.abs(ours - (keras_loss + lacks))
+        assert (error <= slack + 2e-5 * np.abs(ours)).all()
 
     @pytest.mark.parametrize("name", CASES)
     def test_has_the_gradient_of_the_loss(self, name):

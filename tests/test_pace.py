@@ -7,7 +7,7 @@ from support import BACKEND, numpy
 
 from tfp_vae import VAE, layers
 from tfp_vae.models import pace as pacing
-from tfp_vae.models.pace import steps, steps_per_execution
+from tfp_vae.models.pace import steps_of_epoch, steps_per_execution
 from tfp_vae.models.rows import RowNumbers
 
 X = np.random.default_rng(0).normal(size=(83, 4)).astype("float32")
@@ -95,20 +95,30 @@ def test_a_choice_of_the_user_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "saved"), [({}, "auto"), ({"steps_per_execution": 3}, 3)]
+    ("chosen", "saved"),
+    [
+        ({}, {"steps_per_execution": "auto", "jit_compile": "auto"}),
+        (
+            {"steps_per_execution": 3, "jit_compile": False},
+            {"steps_per_execution": 3, "jit_compile": False},
+        ),
+    ],
 )
 def test_the_choice_is_saved(chosen, saved, tmp_path):
     vae, _ = trained([], **chosen)
     vae.save(tmp_path / "vae.keras")
     loaded = keras.saving.load_model(tmp_path / "vae.keras")
-    assert loaded.get_compile_config()["steps_per_execution"] == saved
+    config = loaded.get_compile_config()
+    assert {name: config[name] for name in saved} == saved
 
 
 def test_what_follows_batches_sees_each(tmp_path):
     callbacks, vae = keras.callbacks, made()
 
     def pace(*given, x=X, per_epoch=None):
-        return steps_per_execution(vae, x, steps(x, 2, per_epoch), list(given))
+        return steps_per_execution(
+            vae, x, steps_of_epoch(x, 2, per_epoch), [], list(given)
+        )
 
     assert pace() == 4
     assert pace(x=np.zeros((8000, 1))) == 32
@@ -126,9 +136,9 @@ def test_what_follows_batches_sees_each(tmp_path):
 
 @pytest.mark.skipif(BACKEND != "jax", reason="on TensorFlow loops always pay")
 def test_a_loop_that_does_not_pay_is_not_chosen():
-    assert steps_per_execution(made(), X, 42, []) == 4
+    assert steps_per_execution(made(), X, 42, [], []) == 4
     eager = made(run_eagerly=True)
-    assert steps_per_execution(eager, X, 42, []) == 1
+    assert steps_per_execution(eager, X, 42, [], []) == 1
     convolutional = VAE(
         keras.Sequential(
             [
@@ -147,7 +157,7 @@ def test_a_loop_that_does_not_pay_is_not_chosen():
         ),
     )
     convolutional.compile("adam")
-    assert steps_per_execution(convolutional, X, 42, []) == 1
+    assert steps_per_execution(convolutional, X, 42, [], []) == 1
 
 
 class Batches(keras.utils.PyDataset):
@@ -211,16 +221,76 @@ def test_each_epoch_has_all_rows_in_an_order_of_its_own():
     np.testing.assert_array_equal(first, np.arange(20))
 
 
-def test_a_train_function_of_a_subclass_sees_the_data():
-    class Own(VAE):
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "validation_steps", "pace"),
+    [(28, None, None, 2), (30, 2, 15, 3), (31, 2, None, 1)],
+)
+def test_no_more_steps_are_taken_than_asked(
+    steps, batch_size, validation_steps, pace
+):
+    """Keras takes whole executions, and makes batches of what is left open."""
+    vae, epochs = made(), Epochs()
+    seen = []
+
+    class Seen(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            seen.append(batch)
+
+    vae.fit(
+        X,
+        batch_size=batch_size,
+        steps_per_epoch=steps,
+        validation_data=(X,),
+        validation_batch_size=2,
+        validation_steps=validation_steps,
+        callbacks=[epochs, Seen()],
+        verbose=0,
+    )
+    assert int(numpy(vae.optimizer.iterations)) == steps
+    assert epochs.paces == [pace]
+    if validation_steps:
+        assert len(seen) * pace == validation_steps
+    found = vae.evaluate(X, batch_size=2, steps=7, verbose=0)
+    expected = vae.evaluate(X[:14], batch_size=2, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert vae.steps_per_execution == pace
+
+
+def test_what_a_subclass_overrides_sees_what_keras_gives():
+    sizes = []
+
+    class OwnStep(VAE):
+        def train_step(self, *args):
+            sizes.append(args[-1].shape[-1])  # x itself and no tuple
+            return super().train_step(*args)
+
+    class OwnFunction(VAE):
         def make_train_function(self, force=False):
             super().make_train_function(force)
             assert self._rows is None
 
     template = made()
-    vae = Own(template.encoder, template.decoder)
-    vae.compile("adam")
-    vae.fit(X, verbose=0)
+    for own in (OwnStep, OwnFunction):
+        vae = own(template.encoder, template.decoder)
+        vae.compile("adam")
+        vae.fit(X, verbose=0)
+    assert set(sizes) == {4}
+
+
+def test_a_model_is_whole_after_an_error():
+    class Enough(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise RuntimeError("enough")
+
+    vae = made()
+    with pytest.raises(RuntimeError, match="enough"):
+        vae.fit(X, batch_size=2, epochs=3, verbose=0, callbacks=[Enough()])
+    assert vae._rows is None
+    vae.train_on_batch(X[:3])
+    before = int(numpy(vae.optimizer.iterations))
+    vae.fit(X[:50], X[:50], batch_size=5, verbose=0)
+    assert int(numpy(vae.optimizer.iterations)) == before + 10
 
 
 class InPython(keras.layers.Layer):

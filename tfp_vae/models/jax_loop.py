@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from tfp_vae.models.execution import Rows, execution
-from tfp_vae.models.rows import are_arrays
+from tfp_vae.models.execution import execution
+from tfp_vae.models.rows import Rows, are_arrays
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
@@ -53,9 +53,11 @@ def loops_pay(model: keras.Model, x: Any) -> bool:
         A bool; False for a pipeline, over which Keras' own loop is one in
         Python, and on a CPU for a model with convolutions.
     """
-    if not (are_arrays(x) and can_loop(model)):
-        return False
-    return jax.default_backend() != "cpu" or not any(
+    return are_arrays(x) and can_loop(model) and not _convolves_slowly(model)
+
+
+def _convolves_slowly(model: keras.Model) -> bool:
+    return jax.default_backend() == "cpu" and any(
         isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
     )
 
@@ -77,7 +79,10 @@ def looped(
 
     def step(state: Any, rows: Rows, numbers: Any) -> tuple[Any, Any]:
         # Not `ops.take`, which looks for numbers out of range.
-        return model.train_step(state, tuple(r[numbers] for r in rows))
+        data = (r[numbers] for r in rows)
+        return model.train_step(
+            state, keras.utils.pack_x_y_sample_weight(*data)
+        )
 
     # Traced once, for the shape of the logs and for the loop.
     inside = jax.jit(step)
@@ -99,7 +104,12 @@ def looped(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), logs)
         return lax.fori_loop(0, count, body, (zeros, state))
 
-    return execution(loop, jax.jit(step, donate_argnums=0), _stacked, several)
+    return execution(
+        None if _convolves_slowly(model) else loop,
+        jax.jit(step, donate_argnums=0),
+        _stacked,
+        several,
+    )
 
 
 def _stacked(batches: list[Any]) -> Any:

@@ -1,13 +1,14 @@
 """A Keras model whose training runs several steps in one compiled loop."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from tfp_vae.models import pace
-from tfp_vae.models.execution import Rows
-from tfp_vae.models.rows import RowNumbers, are_arrays, held, split
+from tfp_vae.models.rows import RowNumbers, Rows, are_arrays, held, split
 
 __all__ = ["LoopedModel"]
 
@@ -21,6 +22,7 @@ class LoopedModel(keras.Model):
 
     steps_per_execution: int
     train_function: Any
+    test_function: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -29,9 +31,13 @@ class LoopedModel(keras.Model):
         # Whether it may have XLA compile them where Keras by itself would not.
         self._chooses_compiler = True
         self._may_compile = False
-        # The compiled loop over them, and the data while they are held.
+        # The compiled loop over them with what it was made for, and the data
+        # while they are held.
         self._execution: Any = None
+        self._execution_key: Any = None
         self._rows: Rows | None = None
+        # What `evaluate` runs where it may not take several steps at once.
+        self._single_test_function: Any = None
 
     def compile(
         self,
@@ -44,7 +50,7 @@ class LoopedModel(keras.Model):
         self._chooses_pace = steps_per_execution == "auto"
         self._chooses_compiler = jit_compile == "auto"
         self._may_compile = False
-        self._execution = None
+        self._execution = self._single_test_function = None
         super().compile(
             optimizer=optimizer,
             loss=loss,
@@ -59,6 +65,8 @@ class LoopedModel(keras.Model):
         config = super().get_compile_config()
         if config and self._chooses_pace:
             config["steps_per_execution"] = "auto"
+        if config and self._chooses_compiler:
+            config["jit_compile"] = "auto"
         return config
 
     def fit(
@@ -76,9 +84,18 @@ class LoopedModel(keras.Model):
         sample_weight: Any = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
+        per_epoch = kwargs.get("steps_per_epoch")
         if self.compiled:
-            steps = pace.steps(x, batch_size, kwargs.get("steps_per_epoch"))
-            self._choose(x, steps, epochs, callbacks)
+            if isinstance(callbacks, keras.callbacks.Callback):
+                callbacks = [callbacks]
+            self._choose(
+                x,
+                pace.steps_of_epoch(x, batch_size, per_epoch),
+                epochs - kwargs.get("initial_epoch", 0),
+                [n for n in (per_epoch, kwargs.get("validation_steps")) if n],
+                getattr(callbacks, "callbacks", callbacks) or [],
+            )
+        rows = None
         if (
             self.compiled
             and class_weight is None
@@ -93,14 +110,12 @@ class LoopedModel(keras.Model):
                 (x, y, sample_weight), validation_data = split(
                     (x, y, sample_weight), validation_split
                 )
-            self._rows = held(x, y, sample_weight)
-        keras_own = getattr(self, "train_function", None)
-        if self._rows is not None:
-            # The data are where the steps run: numbers of rows will do.
-            x = RowNumbers(len(self._rows[0]), batch_size or 32, shuffle)
-            y = sample_weight = None
-            self.train_function = None
-        try:
+            rows = held(x, y, sample_weight)
+        with self._holding(rows):
+            if rows is not None:
+                # The data are where the steps run: their numbers will do.
+                x = RowNumbers(len(rows[0]), batch_size, per_epoch, shuffle)
+                y = sample_weight = None
             return super().fit(
                 x,
                 y,
@@ -114,9 +129,6 @@ class LoopedModel(keras.Model):
                 sample_weight=sample_weight,
                 **kwargs,
             )
-        finally:
-            if self._rows is not None:
-                self._rows, self.train_function = None, keras_own
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` runs for each execution, as Keras calls it.
@@ -127,11 +139,43 @@ class LoopedModel(keras.Model):
         if self._rows is None:
             super().make_train_function(force)
             return
-        if self._execution is None or force:
+        key = self.steps_per_execution, self.jit_compile, self._may_compile
+        if self._execution is None or key != self._execution_key or force:
             self._execution = pace.loop.looped(
                 self, self.steps_per_execution, self._may_compile
             )
+            self._execution_key = key
         self.train_function = functools.partial(self._execution, self._rows)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with self._holding(None):  # also from within `fit`
+            return super().train_on_batch(*args, **kwargs)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        several, function = self.steps_per_execution, self.test_function
+        single = self._chooses_pace and steps and steps % several
+        if single:
+            self.steps_per_execution = 1
+            self.test_function = self._single_test_function
+        try:
+            return super().evaluate(
+                x, y, batch_size, verbose, sample_weight, steps, *args, **kwargs
+            )
+        finally:
+            if single:
+                self._single_test_function = self.test_function
+                self.steps_per_execution = several
+                self.test_function = function
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         several = self.steps_per_execution
@@ -142,20 +186,29 @@ class LoopedModel(keras.Model):
         finally:
             self.steps_per_execution = several
 
-    def _choose(self, x: Any, steps: int, epochs: int, callbacks: Any) -> None:
-        """Sets what was left to `fit`, on which the compiled loops depend."""
+    def _choose(
+        self, x: Any, steps: int, epochs: int, exact: list[int], callbacks: Any
+    ) -> None:
+        """Sets what was left to `fit`."""
         if self._chooses_pace:
-            several = pace.steps_per_execution(
-                self, x, steps, getattr(callbacks, "callbacks", callbacks)
-            )
+            several = pace.steps_per_execution(self, x, steps, exact, callbacks)
             if several != self.steps_per_execution:
                 self.steps_per_execution = several
                 self.train_function = None
                 self.test_function = None
-                self._execution = None
-        if (
-            self._chooses_compiler
-            and not self._may_compile
-            and pace.is_long(epochs * steps)
-        ):
-            self._may_compile, self._execution = True, None
+        if self._chooses_compiler and not self.jit_compile:
+            self._may_compile |= pace.is_long(epochs * steps)
+
+    @contextlib.contextmanager
+    def _holding(self, rows: Rows | None) -> Iterator[None]:
+        """While rows are held `train_function` is another than Keras' own."""
+        outer, function = self._rows, getattr(self, "train_function", None)
+        if rows is not outer:
+            self._rows, self.train_function = rows, None
+        try:
+            yield
+        finally:
+            # Unless the model was compiled meanwhile.
+            if rows is not outer and self.train_function is not None:
+                self.train_function = function
+            self._rows = outer

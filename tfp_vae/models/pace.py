@@ -12,7 +12,7 @@ if KERAS_COMPILES_LOOPS:
 else:
     from tfp_vae.models import jax_loop as loop  # type: ignore[no-redef]
 
-__all__ = ["is_long", "loop", "steps", "steps_per_execution"]
+__all__ = ["is_long", "loop", "steps_of_epoch", "steps_per_execution"]
 
 # A loop of this many steps has won nearly all there is to win.
 _MOST = 32
@@ -56,7 +56,9 @@ def _follows_batches(callback: keras.callbacks.Callback) -> bool:
     )
 
 
-def steps(x: Any, batch_size: int | None, steps_per_epoch: int | None) -> int:
+def steps_of_epoch(
+    x: Any, batch_size: int | None, steps_per_epoch: int | None
+) -> int:
     """Steps of an epoch.
 
     Args:
@@ -93,6 +95,7 @@ def steps_per_execution(
     model: keras.Model,
     x: Any,
     steps: int,
+    exact: list[int],
     callbacks: list[keras.callbacks.Callback],
 ) -> int:
     """Keras' `steps_per_execution`, chosen for `fit`.
@@ -104,6 +107,8 @@ def steps_per_execution(
         model: compiled, in Keras' sense, and built.
         x: data, as `fit` takes them.
         steps: of an epoch.
+        exact: numbers of steps after which Keras shall stop though there are
+            further data, which it does between two executions only.
         callbacks: of which one that follows single batches makes it 1.
 
     Returns:
@@ -111,4 +116,9 @@ def steps_per_execution(
     """
     if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model, x):
         return 1
-    return min(max(steps // _UPDATES, 1), _MOST)
+    most = min(max(steps // _UPDATES, 1), _MOST)
+    return max(
+        several
+        for several in range(1, most + 1)
+        if not any(count % several for count in exact)
+    )

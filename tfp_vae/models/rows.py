@@ -1,5 +1,6 @@
 """Data that stay on the device: `fit` sees their row numbers alone."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,10 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from tfp_vae.models.data_checks import as_keras_would
 from tfp_vae.substrate import Tensor
 
-__all__ = ["RowNumbers", "are_arrays", "held", "split"]
+__all__ = ["RowNumbers", "Rows", "are_arrays", "held", "split"]
+
+#: What `held` gives: x, y and weights as far as there are any.
+Rows = tuple[Tensor, ...]
 
 # What is larger is fed batch by batch.
 _MOST_BYTES = 2**30
@@ -56,13 +60,16 @@ def split(
             "Both parts of a validation split must have examples. Received: "
             f"validation_split={validation_split} of {count} examples."
         )
-    return (
-        tuple(a if a is None else a[:at] for a in arrays),
-        tuple(a if a is None else a[at:] for a in arrays),
-    )
+
+    def part(rows: slice) -> tuple[Any, ...]:
+        # x may be its own target, and stay so.
+        parts = {id(a): a if a is None else a[rows] for a in arrays}
+        return tuple(parts[id(a)] for a in arrays)
+
+    return part(slice(at)), part(slice(at, None))
 
 
-def held(*arrays: Any) -> tuple[Tensor, ...] | None:
+def held(*arrays: Any) -> Rows | None:
     """Arrays as tensors on the device, or None if they are too large.
 
     Args:
@@ -71,10 +78,16 @@ def held(*arrays: Any) -> tuple[Tensor, ...] | None:
     Returns:
         Tensors, as many as were given.
     """
-    narrow = [as_keras_would(array) for array in arrays if array is not None]
-    if sum(array.nbytes for array in narrow) > _MOST_BYTES:
+    # x may be its own target: once.
+    given = {id(array): array for array in arrays if array is not None}
+    # Of any dtype; before it is converted for nothing.
+    if sum(math.prod(array.shape) for array in given.values()) > _MOST_BYTES:
         return None
-    return tuple(map(ops.convert_to_tensor, narrow))
+    narrow = {i: as_keras_would(array) for i, array in given.items()}
+    if sum(array.nbytes for array in narrow.values()) > _MOST_BYTES:
+        return None
+    tensors = {i: ops.convert_to_tensor(array) for i, array in narrow.items()}
+    return tuple(tensors[id(array)] for array in arrays if array is not None)
 
 
 class RowNumbers(DataAdapter):
@@ -84,17 +97,24 @@ class RowNumbers(DataAdapter):
     than a small network.
     """
 
-    def __init__(self, count: int, batch_size: int, shuffle: bool) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        shuffle: bool = True,
+    ) -> None:
         """Makes the numbers of `count` rows in batches.
 
         Args:
             count: how many rows there are.
-            batch_size: rows at a time.
+            batch_size: rows at a time, by default 32 or what makes `steps`.
+            steps: of an epoch.
             shuffle: whether each epoch has an order of its own, drawn by
                 `np.random` as Keras does on JAX.
         """
         self._count = count
-        self._batch_size = batch_size
+        self._batch_size = batch_size or (-(-count // steps) if steps else 32)
         self._shuffle = shuffle
 
     def __iter__(self) -> Iterator[np.ndarray]:

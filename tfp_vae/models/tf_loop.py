@@ -8,14 +8,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_vae.models.execution import Rows, execution
+from tfp_vae.models.execution import execution
+from tfp_vae.models.rows import Rows
 
 __all__ = ["can_loop", "looped", "loops_pay"]
 
-# Operations whose gradients take XLA on a CPU several times as long in a loop.
-_SLOW_IN_XLA = re.compile(".*Conv.*")
-# Those that XLA leaves out without a word.
-_LOST_IN_XLA = re.compile("Assert|CheckNumerics.*|Print.*")
+# In a loop XLA on a CPU takes several times as long for the gradients of
+# convolutions. The others it takes apart into loops of its own.
+_SLOW_IN_XLA = re.compile(
+    ".*Conv.*|(Stateless)?While|Cholesky.*|MatrixTriangularSolve|MatrixInverse"
+    "|MatrixSolve.*|MatrixDeterminant|LogMatrixDeterminant|Qr|Svd|.*Eig.*"
+)
+# Left out without a word, or drawn without the seed of TensorFlow.
+_LOST_IN_XLA = re.compile(
+    "Assert|CheckNumerics.*|Print.*|Random.*|TruncatedNormal|Multinomial"
+)
 
 
 def can_loop(model: keras.Model) -> bool:
@@ -67,44 +74,14 @@ def looped(
         to the logs after the last step.
     """
 
-    @tf.function(jit_compile=model.jit_compile)
+    @tf.function(jit_compile=model.jit_compile, reduce_retracing=True)
     def step(rows: Rows, numbers: Any) -> Any:
-        return model.train_step(tuple(tf.gather(r, numbers) for r in rows))
+        data = (tf.gather(r, numbers) for r in rows)
+        return model.train_step(keras.utils.pack_x_y_sample_weight(*data))
 
-    def steps(rows: Rows, batches: Any, count: Any) -> Any:
-        logs = step(rows, batches[0])
-        for i in tf.range(1, count):
-            logs = step(rows, batches[i])
-        return logs
-
-    plain = tf.function(steps)
-    # As one piece it keeps the weights where they are between two steps.
-    compiled = tf.function(steps, jit_compile=True)
-    chosen = plain if not (may_compile or model.jit_compile) else None
-
-    def loop(_: Any, rows: Rows, batches: Any, count: int) -> tuple[Any, None]:
-        nonlocal chosen
-        number = tf.constant(count)
-        if chosen is not None:
-            return chosen(rows, batches, number), None
-        traced = step.get_concrete_function(rows, batches[0])
-        chosen = (
-            compiled if _suits_xla(traced, not model.jit_compile) else plain
-        )
-        try:
-            return chosen(rows, batches, number), None
-        except (
-            tf.errors.InvalidArgumentError,
-            tf.errors.UnimplementedError,
-        ):
-            if chosen is plain:
-                raise
-            # XLA has no such operation. No step has been taken.
-            chosen = plain
-            return chosen(rows, batches, number), None
-
+    loop = _Loop(step, model, may_compile)
     run = execution(
-        loop,
+        lambda _, rows, batches, count: (loop(rows, batches, count), None),
         lambda _, rows, numbers: (step(rows, numbers), None),
         np.stack,
         several,
@@ -112,12 +89,56 @@ def looped(
     return lambda rows, iterator: run(rows, None, iterator)[0]
 
 
-def _suits_xla(step: Any, keeps_assertions: bool) -> bool:
+class _Loop:
+    """A step in a loop, in XLA as one piece where that is better.
+
+    As one piece it keeps the weights where they are between two steps.
+    """
+
+    def __init__(
+        self, step: Any, model: keras.Model, may_compile: bool
+    ) -> None:
+        def steps(rows: Rows, batches: Any, count: Any) -> Any:
+            logs = step(rows, batches[0])
+            for i in tf.range(1, count):
+                logs = step(rows, batches[i])
+            return logs
+
+        self._step = step
+        self._plain = tf.function(steps, reduce_retracing=True)
+        self._compiled = tf.function(steps, jit_compile=True)
+        self._is_own_choice = not model.jit_compile
+        self._compiles: bool | None = None
+        if self._is_own_choice and not (
+            may_compile
+            and all(layer.supports_jit for layer in model._flatten_layers())
+        ):
+            self._compiles = False
+
+    def __call__(self, rows: Rows, batches: Any, count: int) -> Any:
+        number = tf.constant(count)
+        if self._compiles is None:
+            step = self._step.get_concrete_function(rows, batches[0])
+            self._compiles = _suits_xla(step, self._is_own_choice)
+        if not self._compiles:
+            return self._plain(rows, batches, number)
+        try:
+            return self._compiled(rows, batches, number)
+        except tf.errors.OpError:
+            if not self._is_own_choice:
+                raise
+            # XLA has no such operation. It runs all or nothing: no step has
+            # been taken.
+            self._compiles = False
+            return self._plain(rows, batches, number)
+
+
+def _suits_xla(step: Any, keeps_effects: bool) -> bool:
     """Whether a traced step is faster as part of a loop in XLA, and the same.
 
     Args:
         step: a concrete function.
-        keeps_assertions: whether assertions must not be lost.
+        keeps_effects: whether assertions and seeds must not be lost.
     """
     graph = step.graph.as_graph_def()
     nodes = [*graph.node]
@@ -125,6 +146,6 @@ def _suits_xla(step: Any, keeps_assertions: bool) -> bool:
         nodes += function.node_def
     return not any(
         _SLOW_IN_XLA.fullmatch(node.op)
-        or (keeps_assertions and _LOST_IN_XLA.fullmatch(node.op))
+        or (keeps_effects and _LOST_IN_XLA.fullmatch(node.op))
         for node in nodes
     )

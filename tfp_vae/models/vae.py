@@ -470,14 +470,15 @@ class VAE(LoopedModel):
             validation_split: as in Keras.
             validation_data: `x_val`, `(x_val,)`, `(x_val, y_val)` or a
                 pipeline.
-            shuffle: as in Keras.
+            shuffle: as in Keras; the order of arrays is drawn by `np.random`,
+                which `keras.utils.set_random_seed` seeds.
             class_weight: as in Keras.
             sample_weight: `[N]`, the weight of each example in the loss.
             **kwargs: the further arguments of `keras.Model.fit`.
 
         The values of arrays are all looked at before the first step; of a
         pipeline, those of the first batch. Arrays of up to 1 GiB are copied to
-        the device once a call, where several steps run at once.
+        the device once a call, and the compiled steps take their rows there.
 
         Returns:
             The history, with `loss`, `log_likelihood` and `kl` in nats per

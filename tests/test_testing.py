@@ -396,6 +396,8 @@ TFPS = [
     (tfd.MultivariateNormalDiag, {}, set()),
     (tfd.Dirichlet, {}, set()),
 ]
+# Found by some cases only: a cdf of 1.0000001, whose complement has no logarithm.
+_SOMETIMES = {"Categorical": {"cdf"}}
 # Enough of them, where compilation takes most of the time.
 ON_JAX = {
     "Bernoulli",
@@ -428,7 +430,7 @@ def test_what_is_found_in_tfp(cls, parameters, known):
         )
     except DistributionError as error:
         found = set(error.failures)
-    assert found == known
+    assert found - _SOMETIMES.get(cls.__name__, set()) == known
 
 
 def test_targets():

@@ -396,7 +396,7 @@ TFPS = [
     (tfd.MultivariateNormalDiag, {}, set()),
     (tfd.Dirichlet, {}, set()),
 ]
-# Found by some cases only: a cdf of 1.0000001, whose complement has no logarithm.
+# Found by some cases only: a cdf of 1.0000001; its complement has no logarithm.
 _SOMETIMES = {"Categorical": {"cdf"}}
 # Enough of them, where compilation takes most of the time.
 ON_JAX = {

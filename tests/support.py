@@ -7,13 +7,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.substrate import double_precision, tfd, tfp_seed
+from tfp_vae.substrate import (
+    EAGER_IS_SLOW,
+    double_precision,
+    jit,
+    tfd,
+    tfp_seed,
+)
 
 BACKEND = keras.backend.backend()
 
 
 #: A context in which float64 tensors are float64 on every backend.
 float64 = double_precision
+
+
+def fast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles where step by step each call is compiled anew, on JAX."""
+    return jit(function) if EAGER_IS_SLOW else function
 
 
 def gradients(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from keras import ops
-from support import BACKEND, float64, gradients, numpy
+from support import fast, float64, gradients, numpy
 
 from tfp_vae.distributions import barron
 from tfp_vae.distributions.barron import Barron
-from tfp_vae.substrate import jit, tfd, tfp_seed
+from tfp_vae.substrate import tfd, tfp_seed
 
 ALPHAS = np.array(
     [0, 1e-3, 0.1, 0.5, 1, 1.5, 1.99, 2, 2.01, 3, 4.1, 5], np.float32
@@ -99,11 +99,6 @@ def tables():
         [[f(exact(a), float(r)) for a in ALPHAS] for r in RESIDUALS]
         for f in (Exact.log_prob, Exact.log_tail)
     )
-
-
-def fast(function):
-    """Compiles where running op by op is slow, on JAX."""
-    return jit(function) if BACKEND == "jax" else function
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,14 @@ import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from support import float64, gradients, numpy, sample
+from support import fast, float64, gradients, numpy, sample
 
 from tfp_vae import VAE, layers
 from tfp_vae.distributions import Bernoulli, Composite
 from tfp_vae.distributions.validated import validated
 from tfp_vae.layers import composite
 from tfp_vae.layers.optimal_scale import OptimalScale
-from tfp_vae.substrate import EAGER_IS_SLOW, jit, tfd
+from tfp_vae.substrate import jit, tfd
 from tfp_vae.testing import check_distribution
 
 CLASSES = 4
@@ -114,8 +114,7 @@ def test_a_row_is_its_blocks(kinds, shuffled, dtype, seed):
             distribution = layer(params)
             return distribution.log_prob_by_block(x), distribution.log_prob(x)
 
-        compiled = jit if EAGER_IS_SLOW else lambda function: function
-        terms, found = compiled(log_probs)(params, x.astype(dtype))
+        terms, found = fast(log_probs)(params, x.astype(dtype))
     assert numpy(terms).dtype == numpy(found).dtype == dtype
     tolerance = {"float32": 1e-5, "float64": 1e-11}[dtype]
     np.testing.assert_allclose(

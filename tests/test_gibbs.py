@@ -13,7 +13,7 @@ import scipy.stats
 from hypothesis import example, given
 from hypothesis import strategies as st
 from keras import ops
-from support import BACKEND, float64, gradients, numpy
+from support import fast, float64, gradients, numpy
 
 from tfp_vae import VAE, layers
 from tfp_vae.distributions import Gibbs
@@ -22,11 +22,6 @@ from tfp_vae.substrate import jit, tfd, tfp_seed
 
 # Of log Z and everything else in it; float64 for energies with a derivative.
 TOLERANCE = {"float32": 2e-6, "float64": 1e-9}
-
-
-def fast(function):
-    """Compiles on JAX, which outside of `jit` compiles each call anew."""
-    return jit(function) if BACKEND == "jax" else function
 
 
 def square(r):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support import BACKEND, float64, numpy, sample
+from support import BACKEND, fast, float64, numpy, sample
 
 from tfp_vae.distributions import (
     AsymmetricLaplace,
@@ -15,7 +15,7 @@ from tfp_vae.distributions import (
     Huber,
     HyperbolicSecant,
 )
-from tfp_vae.substrate import EAGER_IS_SLOW, jit, tfd, tfp_seed
+from tfp_vae.substrate import jit, tfd, tfp_seed
 
 
 def charbonnier(r):
@@ -65,10 +65,9 @@ def test_is_a_full_tfp_citizen(family, shapes):
 def test_dtype_is_kept(family, shapes, dtype):
     y = np.float32([-3.0, 0.0, 0.5, 20.0])
     methods = ("log_prob", "prob", "cdf", "log_cdf", "survival_function")
-    # One by one, each would be compiled for itself on JAX.
-    whole = jit if EAGER_IS_SLOW else lambda function: function
 
-    @whole
+    # One by one, each would be compiled for itself on JAX.
+    @fast
     def everything(seed):
         parameters = {"loc": 0.0, "scale": 1.0, **shapes}
         wanted = family(
@@ -84,7 +83,7 @@ def test_dtype_is_kept(family, shapes, dtype):
             **{name: getattr(wanted, name)() for name in STATISTICS},
         }
 
-    @whole
+    @fast
     def reference(y):
         narrow = family(0.0, **shapes)
         return {name: getattr(narrow, name)(y) for name in methods}

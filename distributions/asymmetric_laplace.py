@@ -85,7 +85,8 @@ def _lower_quantile(p: Tensor, below: Tensor, above: Tensor) -> Tensor:
     """
     is_left, is_far = p < below, p < 0.5 * below
     near = ops.log1p((ops.where(is_far, below, p) - below) / below)
-    far = ops.log(ops.where(is_far, p, below) / below)
+    # No quotient: XLA would divide its gradient by p * below, which underflows.
+    far = ops.log(ops.where(is_far, p, below) * (1.0 / below))
     left = ops.where(is_far, far, near) / above
     right = ops.log1p(ops.where(is_left, 0.0, p - below) / (1.0 - p)) / below
     return ops.where(is_left, left, right)

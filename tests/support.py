@@ -35,8 +35,11 @@ def gradients(
     if BACKEND == "jax":
         import jax
 
-        found = jax.grad(
-            lambda *a: ops.sum(function(*a)), argnums=tuple(range(len(tensors)))
+        found = jax.jit(
+            jax.grad(
+                lambda *a: ops.sum(function(*a)),
+                argnums=tuple(range(len(tensors))),
+            )
         )(*tensors)
     else:
         import tensorflow as tf

@@ -1,8 +1,12 @@
 """Profiles and quiet logs for the whole suite."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Several test processes share a GPU.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Two logical CPUs a backend, for the tests on replicas. Both must be asked for
 # before the backend starts.
 os.environ["XLA_FLAGS"] = (
@@ -22,6 +26,22 @@ if keras.backend.backend() == "tensorflow":
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
+else:
+    import jax
+
+    # More than half of the time is compilation, and many tests compile the
+    # same. A folder a worker: it is written without a lock.
+    for option, value in {
+        "jax_compilation_cache_dir": str(
+            Path(__file__).parents[1]
+            / ".pytest_cache"
+            / "jax"
+            / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        ),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        jax.config.update(option, value)
 
 # Derandomised, so that a red build is a change in the code. The first example
 # of a property compiles or traces, hence no deadline.

@@ -99,8 +99,8 @@ def test_a_choice_of_the_user_is_kept(tmp_path):
     [
         ({}, {"steps_per_execution": "auto", "jit_compile": "auto"}),
         (
-            {"steps_per_execution": 3, "jit_compile": True},
-            {"steps_per_execution": 3, "jit_compile": True},
+            {"steps_per_execution": 3, "jit_compile": False},
+            {"steps_per_execution": 3, "jit_compile": False},
         ),
     ],
 )

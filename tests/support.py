@@ -35,7 +35,7 @@ def gradients(
     if BACKEND == "jax":
         import jax
 
-        found = jax.jit(
+        found = jit(
             jax.grad(
                 lambda *a: ops.sum(function(*a)),
                 argnums=tuple(range(len(tensors))),

@@ -12,9 +12,10 @@ from jax import lax
 from jax import numpy as jnp
 
 from tfp_vae.models.execution import execution
+from tfp_vae.models.jax_convolutions import with_fast_convolutions
 from tfp_vae.models.rows import Rows, are_arrays
 
-__all__ = ["can_loop", "looped", "loops_pay"]
+__all__ = ["can_loop", "looped", "loops_pay", "refined"]
 
 # In a loop XLA on a CPU takes several times as long for their gradients
 # (jax-ml/jax issues 31662 and 23783).
@@ -54,13 +55,29 @@ def loops_pay(model: keras.Model, x: Any) -> bool:
         A bool; False for a pipeline, over which Keras' own loop is one in
         Python, and on a CPU for a model with convolutions.
     """
-    return are_arrays(x) and can_loop(model) and not _convolves_slowly(model)
+    return are_arrays(x) and can_loop(model) and not _convolves_on_cpu(model)
 
 
-def _convolves_slowly(model: keras.Model) -> bool:
+def _convolves_on_cpu(model: keras.Model) -> bool:
     return jax.default_backend() == "cpu" and any(
         isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
     )
+
+
+def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of training as this backend runs it best.
+
+    Args:
+        model: compiled, in Keras' sense.
+        step: Keras' own.
+
+    Returns:
+        One with the gradients of convolutions in the form that is fast on a
+        CPU, where it is compiled.
+    """
+    if can_loop(model) and _convolves_on_cpu(model):
+        return with_fast_convolutions(step)
+    return step
 
 
 def looped(
@@ -106,7 +123,7 @@ def looped(
         return lax.fori_loop(0, count, body, (zeros, state))
 
     return execution(
-        None if _convolves_slowly(model) else loop,
+        None if _convolves_on_cpu(model) else loop,
         jax.jit(step, donate_argnums=0),
         _stacked,
         several,

@@ -147,6 +147,17 @@ class LoopedModel(keras.Model):
             self._execution_key = key
         self.train_function = functools.partial(self._execution, self._rows)
 
+    def train_step(self, *args: Any) -> Any:
+        """One step of training.
+
+        Args:
+            *args: the data; on JAX the state of the model comes before them.
+
+        Returns:
+            The logs; on JAX, beside them, the state.
+        """
+        return pace.loop.refined(self, super().train_step)(*args)
+
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with self._holding(None):  # also from within `fit`
             return super().train_on_batch(*args, **kwargs)

@@ -1,0 +1,223 @@
+"""Turned convolutions are the same convolutions."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+from support import BACKEND, numpy
+
+from tfp_vae import VAE, layers
+
+if BACKEND != "jax":
+    pytest.skip("written for JAX", allow_module_level=True)
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from tfp_vae.models import jax_loop
+from tfp_vae.models.jax_convolutions import with_fast_convolutions
+
+TURNED = "turned_convolution"
+
+
+def kernel_gradient(convolve, x, kernel):
+    """The gradient of a linear function with whole, uneven weights."""
+
+    def total(kernel):
+        y = convolve(x, kernel)
+        weights = jnp.arange(y.size, dtype="float32").reshape(y.shape) % 7 - 3
+        return jnp.sum(weights * y)
+
+    return jax.grad(total)(kernel)
+
+
+def operands(batch, size, width, kernel, features, dims):
+    def whole(*shape):
+        array = jnp.arange(np.prod(shape), dtype="float32")
+        return (5 * array % 11 - 5).reshape(shape)
+
+    return (
+        whole(batch, *(size,) * dims, width),
+        whole(*(kernel,) * dims, width, features),
+    )
+
+
+def is_turned(function, *args):
+    return TURNED in str(
+        jax.make_jaxpr(with_fast_convolutions(function))(*args)
+    )
+
+
+NUMBERS = {
+    1: ("NHC", "HIO", "NHC"),
+    2: ("NHWC", "HWIO", "NHWC"),
+    3: ("NDHWC", "DHWIO", "NDHWC"),
+}
+
+
+@given(st.data())
+def test_the_gradient_is_the_same(data):
+    integers = functools.partial(st.integers, 1)
+    dims = data.draw(integers(3))
+    size, kernel, stride = (data.draw(integers(n)) for n in (6, 4, 3))
+    batch, width, features = (data.draw(integers(4)) for _ in range(3))
+    transposed = data.draw(st.booleans())
+    padding = data.draw(st.sampled_from(["SAME", "VALID"]))
+    if size < kernel:
+        padding = "SAME"  # VALID has no output
+    dilation = data.draw(integers(2)) if padding == "SAME" else 1
+    name = "conv_transpose" if transposed else "conv_general_dilated"
+    convolve = functools.partial(
+        getattr(lax, name),
+        padding=padding,
+        rhs_dilation=(dilation,) * dims,
+        dimension_numbers=NUMBERS[dims],
+        **{"strides" if transposed else "window_strides": (stride,) * dims},
+    )
+    args = operands(batch, size, width, kernel, features, dims)
+    gradient = functools.partial(kernel_gradient, convolve)
+    # Sums of whole numbers, all below 2**24: exact in any order.
+    np.testing.assert_array_equal(
+        with_fast_convolutions(gradient)(*args), gradient(*args)
+    )
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("strides", "kernel"), [(2, 3), (3, 3), (2, 4)])
+def test_of_a_strided_transposed_convolution_it_is_turned(
+    strides, kernel, padding
+):
+    convolve = functools.partial(
+        ops.conv_transpose, strides=strides, padding=padding
+    )
+    x, w = operands(2, 6, 3, kernel, 4, dims=2)
+    w = jnp.swapaxes(w, -1, -2)  # as Keras has them
+    gradient = functools.partial(kernel_gradient, convolve)
+    assert is_turned(gradient, x, w)
+    assert not is_turned(convolve, x, w)
+    np.testing.assert_array_equal(
+        with_fast_convolutions(gradient)(x, w), gradient(x, w)
+    )
+
+
+def test_without_a_stride_it_is_turned_for_few_features_alone():
+    convolve = functools.partial(ops.conv, strides=1, padding="same")
+    gradient = functools.partial(kernel_gradient, convolve)
+    assert is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
+    assert not is_turned(gradient, *operands(2, 6, 1, 3, 8, dims=2))
+    # It would need padding of its own.
+    convolve = functools.partial(ops.conv, strides=1, padding="valid")
+    gradient = functools.partial(kernel_gradient, convolve)
+    assert not is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
+
+
+def in_a_scan(gradient):
+    def all_of(xs, kernel):
+        return lax.scan(
+            lambda total, x: (total + gradient(x, kernel), None),
+            jnp.zeros_like(kernel),
+            xs,
+        )[0]
+
+    return lambda x, kernel: all_of(jnp.stack([x, x]), kernel)
+
+
+def in_a_branch(gradient):
+    return lambda x, kernel: lax.cond(
+        x[0, 0, 0, 0] < 0, gradient, lambda x, kernel: kernel, x, kernel
+    )
+
+
+@pytest.mark.parametrize("within", [jax.jit, in_a_scan, in_a_branch])
+def test_it_is_found_within_other_operations(within):
+    convolve = functools.partial(
+        lax.conv_transpose, strides=(2, 2), padding="SAME"
+    )
+    function = within(functools.partial(kernel_gradient, convolve))
+    args = operands(2, 4, 2, 3, 3, dims=2)
+    assert is_turned(function, *args)
+    np.testing.assert_array_equal(
+        jax.jit(with_fast_convolutions(function))(*args), function(*args)
+    )
+
+
+X = np.random.default_rng(0).normal(size=(12, 4, 4, 1)).astype("float32")
+
+
+def convolutional():
+    keras.utils.set_random_seed(3)
+    convolution = functools.partial(
+        keras.layers.Conv2DTranspose, kernel_size=3, padding="same"
+    )
+    vae = VAE(
+        keras.Sequential(
+            [
+                keras.Input((4, 4, 1)),
+                keras.layers.Conv2D(2, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(4),
+                layers.MultivariateNormalDiag(2),
+            ]
+        ),
+        keras.Sequential(
+            [
+                keras.Input((2,)),
+                keras.layers.Dense(8),
+                keras.layers.Reshape((2, 2, 2)),
+                convolution(3, strides=2, activation="tanh"),
+                convolution(2),
+                layers.IndependentNormal((4, 4, 1)),
+            ]
+        ),
+        seed=1,
+    )
+    vae.compile(keras.optimizers.SGD(0.01))
+    return vae
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return X[4 * index : 4 * index + 4]
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda vae: vae.fit(X, epochs=2, batch_size=4, verbose=0),
+        lambda vae: vae.fit(Batches(), epochs=2, verbose=0),
+        lambda vae: [vae.train_on_batch(X) for _ in range(3)],
+    ],
+    ids=["arrays", "a pipeline", "train_on_batch"],
+)
+def test_training_takes_the_same_way(train, monkeypatch):
+    found = convolutional()
+    assert jax.default_backend() != "cpu" or is_turned_in_training(found)
+    train(found)
+    monkeypatch.setattr(jax_loop, "with_fast_convolutions", lambda step: step)
+    expected = convolutional()
+    train(expected)
+    for a, b in zip(found.weights, expected.weights, strict=True):
+        # A few steps, each of which rounds sums of some hundred terms.
+        np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-5)
+
+
+def is_turned_in_training(vae):
+    vae.optimizer.build(vae.trainable_variables)
+    state = [
+        [variable.value for variable in variables]
+        for variables in (
+            vae.trainable_variables,
+            vae.non_trainable_variables,
+            vae.optimizer.variables,
+            vae.metrics_variables,
+        )
+    ]
+    return TURNED in str(jax.make_jaxpr(vae.train_step)(state, (X,)))

@@ -1,4 +1,4 @@
-"""Turned convolutions are the same convolutions."""
+"""Convolutions in another form are the same convolutions."""
 
 import functools
 
@@ -22,18 +22,26 @@ from jax import numpy as jnp
 from tfp_vae.models import jax_loop
 from tfp_vae.models.jax_convolutions import with_fast_convolutions
 
-TURNED = "turned_convolution"
+TURNED = "name=_turned"
 
 
-def kernel_gradient(convolve, x, kernel):
-    """The gradient of a linear function with whole, uneven weights."""
+def gradients_of(convolve):
+    """Those of a linear function with whole, uneven weights."""
 
-    def total(kernel):
+    def total(x, kernel):
         y = convolve(x, kernel)
         weights = jnp.arange(y.size, dtype="float32").reshape(y.shape) % 7 - 3
         return jnp.sum(weights * y)
 
-    return jax.grad(total)(kernel)
+    return jax.grad(total, (0, 1))
+
+
+def assert_same(function, args):
+    # Sums of whole numbers, all below 2**24: exact in any order.
+    expected = function(*args)
+    for fast in (function, jax.jit(function)):
+        found = with_fast_convolutions(fast)(*args)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def operands(batch, size, width, kernel, features, dims):
@@ -80,11 +88,7 @@ def test_the_gradient_is_the_same(data):
         **{"strides" if transposed else "window_strides": (stride,) * dims},
     )
     args = operands(batch, size, width, kernel, features, dims)
-    gradient = functools.partial(kernel_gradient, convolve)
-    # Sums of whole numbers, all below 2**24: exact in any order.
-    np.testing.assert_array_equal(
-        with_fast_convolutions(gradient)(*args), gradient(*args)
-    )
+    assert_same(gradients_of(convolve), args)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -97,29 +101,50 @@ def test_of_a_strided_transposed_convolution_it_is_turned(
     )
     x, w = operands(2, 6, 3, kernel, 4, dims=2)
     w = jnp.swapaxes(w, -1, -2)  # as Keras has them
-    gradient = functools.partial(kernel_gradient, convolve)
+    gradient = gradients_of(convolve)
     assert is_turned(gradient, x, w)
     assert not is_turned(convolve, x, w)
-    np.testing.assert_array_equal(
-        with_fast_convolutions(gradient)(x, w), gradient(x, w)
-    )
+    assert_same(gradient, (x, w))
 
 
 def test_without_a_stride_it_is_turned_for_few_features_alone():
     convolve = functools.partial(ops.conv, strides=1, padding="same")
-    gradient = functools.partial(kernel_gradient, convolve)
+    gradient = gradients_of(convolve)
     assert is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
     assert not is_turned(gradient, *operands(2, 6, 1, 3, 8, dims=2))
     # It would need padding of its own.
     convolve = functools.partial(ops.conv, strides=1, padding="valid")
-    gradient = functools.partial(kernel_gradient, convolve)
+    gradient = gradients_of(convolve)
     assert not is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(
+    "kind", [keras.layers.Conv2D, keras.layers.Conv2DTranspose]
+)
+def test_channels_are_last(kind, data_format):
+    layer = kind(3, 2, data_format=data_format)
+    x = jnp.ones((2, 4, 4, 4))
+    layer.build(x.shape)
+
+    def convolve(x, kernel):
+        return layer.stateless_call([kernel, layer.bias.value], [], x)[0]
+
+    fast = with_fast_convolutions(gradients_of(convolve))
+    text = str(jax.make_jaxpr(fast)(x, layer.kernel.value))
+    for spec in (
+        "conv_general_dilated[",
+        "lhs_spec=(0, 3, 1, 2)",
+        "rhs_spec=(3, 2, 0, 1)",
+        "out_spec=(0, 3, 1, 2)",
+    ):
+        assert text.count(spec) == 3, spec  # forwards and two gradients
 
 
 def in_a_scan(gradient):
     def all_of(xs, kernel):
         return lax.scan(
-            lambda total, x: (total + gradient(x, kernel), None),
+            lambda total, x: (total + gradient(x, kernel)[1], None),
             jnp.zeros_like(kernel),
             xs,
         )[0]
@@ -129,7 +154,7 @@ def in_a_scan(gradient):
 
 def in_a_branch(gradient):
     return lambda x, kernel: lax.cond(
-        x[0, 0, 0, 0] < 0, gradient, lambda x, kernel: kernel, x, kernel
+        x[0, 0, 0, 0] < 0, gradient, lambda *args: args, x, kernel
     )
 
 
@@ -138,12 +163,10 @@ def test_it_is_found_within_other_operations(within):
     convolve = functools.partial(
         lax.conv_transpose, strides=(2, 2), padding="SAME"
     )
-    function = within(functools.partial(kernel_gradient, convolve))
+    function = within(gradients_of(convolve))
     args = operands(2, 4, 2, 3, 3, dims=2)
     assert is_turned(function, *args)
-    np.testing.assert_array_equal(
-        jax.jit(with_fast_convolutions(function))(*args), function(*args)
-    )
+    assert_same(function, args)
 
 
 X = np.random.default_rng(0).normal(size=(12, 4, 4, 1)).astype("float32")

@@ -139,25 +139,6 @@ def test_a_loop_that_does_not_pay_is_not_chosen():
     assert steps_per_execution(made(), X, 42, [], []) == 4
     eager = made(run_eagerly=True)
     assert steps_per_execution(eager, X, 42, [], []) == 1
-    convolutional = VAE(
-        keras.Sequential(
-            [
-                keras.Input((4, 4, 1)),
-                keras.layers.Conv2D(2, 3),
-                keras.layers.Flatten(),
-                layers.MultivariateNormalDiag(4),
-            ]
-        ),
-        keras.Sequential(
-            [
-                keras.Input((4,)),
-                keras.layers.Dense(32),
-                layers.IndependentNormal((4, 4, 1)),
-            ]
-        ),
-    )
-    convolutional.compile("adam")
-    assert steps_per_execution(convolutional, X, 42, [], []) == 1
 
 
 class Batches(keras.utils.PyDataset):

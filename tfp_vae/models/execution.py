@@ -11,7 +11,7 @@ __all__ = ["execution"]
 
 
 def execution(
-    loop: Callable[[Any, Rows, Tensor, int], tuple[Any, Any]] | None,
+    loop: Callable[[Any, Rows, Tensor, int], tuple[Any, Any]],
     single: Callable[[Any, Rows, Tensor], tuple[Any, Any]],
     stack: Callable[[list[Tensor]], Tensor],
     several: int,
@@ -21,7 +21,7 @@ def execution(
     Args:
         loop: from the state, the rows, numbers of rows `[several, B]` and how
             many of these batches count, to the logs of the last step and the
-            next state. None where single steps are faster.
+            next state.
         single: the same for the numbers of one batch, `[B]`.
         stack: from batches to one tensor.
         several: the most steps.
@@ -39,7 +39,7 @@ def execution(
         ]
         whole = [batch for batch in batches if len(batch) == len(batches[0])]
         logs: Any = None
-        if loop is not None and several > 1:
+        if several > 1:
             # Always as many, for one compiled loop; it stops before the rest.
             filled = whole + whole[-1:] * (several - len(whole))
             logs, state = loop(state, rows, stack(filled), len(whole))

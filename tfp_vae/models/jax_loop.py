@@ -1,7 +1,6 @@
 """Several training steps in one compiled loop, which Keras has not on JAX."""
 
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +15,6 @@ from tfp_vae.models.jax_convolutions import with_fast_convolutions
 from tfp_vae.models.rows import Rows, are_arrays
 
 __all__ = ["can_loop", "looped", "loops_pay", "refined"]
-
-# In a loop XLA on a CPU takes several times as long for their gradients
-# (jax-ml/jax issues 31662 and 23783).
-_CONVOLUTIONS = tuple(
-    getattr(keras.layers, name)
-    for name in dir(keras.layers)
-    if re.fullmatch(r"(Depthwise|Separable)?Conv\dD(Transpose)?", name)
-)
 
 
 def can_loop(model: keras.Model) -> bool:
@@ -53,15 +44,9 @@ def loops_pay(model: keras.Model, x: Any) -> bool:
 
     Returns:
         A bool; False for a pipeline, over which Keras' own loop is one in
-        Python, and on a CPU for a model with convolutions.
+        Python.
     """
-    return are_arrays(x) and can_loop(model) and not _convolves_on_cpu(model)
-
-
-def _convolves_on_cpu(model: keras.Model) -> bool:
-    return jax.default_backend() == "cpu" and any(
-        isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
-    )
+    return are_arrays(x) and can_loop(model)
 
 
 def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,10 +57,10 @@ def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
         step: Keras' own.
 
     Returns:
-        One with the gradients of convolutions in the form that is fast on a
-        CPU, where it is compiled.
+        One with convolutions in the form that is fast on a CPU, where it is
+        compiled for one.
     """
-    if can_loop(model) and _convolves_on_cpu(model):
+    if can_loop(model) and jax.default_backend() == "cpu":
         return with_fast_convolutions(step)
     return step
 
@@ -123,7 +108,7 @@ def looped(
         return lax.fori_loop(0, count, body, (zeros, state))
 
     return execution(
-        None if _convolves_on_cpu(model) else loop,
+        loop,
         jax.jit(step, donate_argnums=0),
         _stacked,
         several,

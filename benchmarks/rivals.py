@@ -332,8 +332,13 @@ def jax_scan(network: Network, x: np.ndarray, batch: int) -> Trainer:
 
 
 def jax_products(network: Network, x: np.ndarray, batch: int) -> Trainer:
-    """The products of a step in JAX: a linear network, forward and backward."""
+    """The products of a step in JAX: a linear network, forward and backward.
+
+    The limit, so in the form in which XLA has convolutions fast.
+    """
     import jax
+
+    from tfp_vae.models.jax_convolutions import with_fast_convolutions
 
     keys = jax.random.split(jax.random.key(1))
     encoder, encode = jax_network(
@@ -354,6 +359,7 @@ def jax_products(network: Network, x: np.ndarray, batch: int) -> Trainer:
         params = jax.tree.map(lambda p, g: p - 1e-9 * g, params, gradients)
         return params, out.ravel()[0]
 
+    step = with_fast_convolutions(step)
     return _jax_epochs(step, (encoder, decoder), x, batch)
 
 

@@ -17,6 +17,7 @@ from keras import ops
 
 from tfp_vae.distributions.validated import validated
 from tfp_vae.models.guard import all_finite
+from tfp_vae.models.trial import try_shapes
 from tfp_vae.objectives.checks import in_dtype_of
 from tfp_vae.objectives.objective import copies
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
@@ -166,7 +167,7 @@ def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
         block = int(find(extremes[:, column]))
         start, _ = _blocks(array)[block]
         rows.append(start + int(find(blocks[block])) // max(array[0].size, 1))
-    return array, np.unique(rows)
+    return array, np.sort(rows)
 
 
 def _as_numpy(values: Any) -> np.ndarray:
@@ -194,15 +195,20 @@ def as_keras_would(values: Any) -> np.ndarray:
 def _try_rows(
     model: keras.Model, x: np.ndarray, target: np.ndarray, support: bool
 ) -> None:
-    """Calls model and objective on concrete values, and tries the support."""
+    """Calls model and objective, and tries the support on values."""
     x, target = (ops.convert_to_tensor(as_keras_would(v)) for v in (x, target))
-    y_pred = model(x)
     if not support:
+        try_shapes(model, model, x)
         return
-    model.compute_terms(target, y_pred)
-    likelihood = y_pred[-1]
-    target = copies(target, model.objective.num_samples)
-    target = in_dtype_of(likelihood, target)
+
+    def run(x: Tensor, target: Tensor) -> tuple[tfd.Distribution, Tensor]:
+        y_pred = model(x)
+        model.compute_terms(target, y_pred)
+        likelihood = y_pred[-1]
+        target = copies(target, model.objective.num_samples)
+        return likelihood, in_dtype_of(likelihood, target)
+
+    likelihood, target = model.trial(model, run, x, target)
     try:
         model.warned_of_values = _check_support(
             likelihood, target, model.warned_of_values

@@ -22,6 +22,7 @@ from tfp_vae.models.parts import (
     run_part,
     run_prior,
 )
+from tfp_vae.models.trial import Trial, try_shapes
 from tfp_vae.objectives import (
     ELBO,
     Objective,
@@ -144,6 +145,7 @@ class VAE(LoopedModel):
         )
         # Whether it was said that the data are no outcomes of the likelihood.
         self.warned_of_values = False
+        self.trial = Trial()
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
@@ -166,9 +168,13 @@ class VAE(LoopedModel):
             TypeError, ValueError: as a call of the model does.
         """
         self.built = True  # `call` must not come back here
+
+        def run(x: Tensor) -> None:
+            posterior, _, _ = self.call(x)
+            self.prior_distribution(posterior)
+
         zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
-        posterior, _, _ = self.call(zeros)
-        self.prior_distribution(posterior)
+        try_shapes(self, run, zeros)
 
     def call(
         self, x: Tensor, training: bool | None = None
@@ -281,8 +287,7 @@ class VAE(LoopedModel):
             loss: None. The loss is minus the objective.
             steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
                 steps at once, unless a callback follows single batches (or, on
-                JAX, the data are no arrays, or on a CPU the model has
-                convolutions, which are slow in a loop). Results are the same.
+                JAX, the data are no arrays). Results are the same.
             jit_compile: as in Keras, or `"auto"`: beside what Keras chooses, on
                 TensorFlow XLA compiles steps that run at once, if `fit` takes
                 1,000 of them or more and there are neither convolutions nor
@@ -310,6 +315,7 @@ class VAE(LoopedModel):
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
             )
+        self.trial = Trial()
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,

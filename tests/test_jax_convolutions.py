@@ -79,15 +79,28 @@ def test_the_gradient_is_the_same(data):
     if size < kernel:
         padding = "SAME"  # VALID has no output
     dilation = data.draw(integers(2)) if padding == "SAME" else 1
-    name = "conv_transpose" if transposed else "conv_general_dilated"
-    convolve = functools.partial(
-        getattr(lax, name),
-        padding=padding,
-        rhs_dilation=(dilation,) * dims,
-        dimension_numbers=NUMBERS[dims],
-        **{"strides" if transposed else "window_strides": (stride,) * dims},
+    options = {
+        "padding": padding,
+        "rhs_dilation": (dilation,) * dims,
+        "dimension_numbers": NUMBERS[dims],
+    }
+    if transposed:
+        groups = 1
+        convolve = functools.partial(
+            lax.conv_transpose, strides=(stride,) * dims, **options
+        )
+    else:
+        groups = data.draw(integers(2))
+        convolve = functools.partial(
+            lax.conv_general_dilated,
+            window_strides=(stride,) * dims,
+            feature_group_count=groups,
+            **options,
+        )
+    x, w = operands(
+        batch, size, groups * width, kernel, groups * features, dims
     )
-    args = operands(batch, size, width, kernel, features, dims)
+    args = x, w[..., :width, :]
     assert_same(gradients_of(convolve), args)
 
 
@@ -172,12 +185,12 @@ def test_it_is_found_within_other_operations(within):
 X = np.random.default_rng(0).normal(size=(12, 4, 4, 1)).astype("float32")
 
 
-def convolutional():
+def convolutional(cls=VAE):
     keras.utils.set_random_seed(3)
     convolution = functools.partial(
         keras.layers.Conv2DTranspose, kernel_size=3, padding="same"
     )
-    vae = VAE(
+    vae = cls(
         keras.Sequential(
             [
                 keras.Input((4, 4, 1)),
@@ -201,6 +214,13 @@ def convolutional():
     )
     vae.compile(keras.optimizers.SGD(0.01))
     return vae
+
+
+class WithItsOwnStep(VAE):
+    """Keras' step, and nothing of ours."""
+
+    def train_step(self, *args):
+        return keras.Model.train_step(self, *args)
 
 
 class Batches(keras.utils.PyDataset):
@@ -230,6 +250,19 @@ def test_training_takes_the_same_way(train, monkeypatch):
     for a, b in zip(found.weights, expected.weights, strict=True):
         # A few steps, each of which rounds sums of some hundred terms.
         np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_of_a_users_own_is_rewritten_in_the_loop(monkeypatch):
+    seen = []
+
+    def spied(step):
+        seen.append(step)
+        return with_fast_convolutions(step)
+
+    monkeypatch.setattr(jax_loop, "with_fast_convolutions", spied)
+    vae = convolutional(WithItsOwnStep)
+    vae.fit(X, epochs=2, batch_size=1, verbose=0)
+    assert len(seen) == (jax.default_backend() == "cpu")
 
 
 def is_turned_in_training(vae):

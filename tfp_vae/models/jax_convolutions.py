@@ -19,7 +19,7 @@ forty times as slow. So they are brought to it here.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -50,19 +50,34 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rewritten(found: Any) -> Any:
-    """A jaxpr, or anything among the parameters of an operation in one."""
+    """A jaxpr, or anything among the parameters of an operation in one.
+
+    What has no convolutions stays the object it is: by that JAX knows that it
+    is the same in several places.
+    """
     if isinstance(found, core.ClosedJaxpr):
-        return found.replace(jaxpr=_rewritten(found.jaxpr))
+        jaxpr = _rewritten(found.jaxpr)
+        return found if jaxpr is found.jaxpr else found.replace(jaxpr=jaxpr)
     if isinstance(found, core.Jaxpr):
-        return found.replace(eqns=[_rewritten_equation(e) for e in found.eqns])
+        equations = [_rewritten_equation(e) for e in found.eqns]
+        if _are_identical(equations, found.eqns):
+            return found
+        return found.replace(eqns=equations)
     if type(found) is tuple:
-        return tuple(map(_rewritten, found))
+        parts = tuple(map(_rewritten, found))
+        return found if _are_identical(parts, found) else parts
     return found
+
+
+def _are_identical(new: Iterable[Any], old: Iterable[Any]) -> bool:
+    return all(a is b for a, b in zip(new, old, strict=True))
 
 
 def _rewritten_equation(equation: core.JaxprEqn) -> core.JaxprEqn:
     if equation.primitive is not core.primitives.conv_general_dilated_p:
         params = {k: _rewritten(v) for k, v in equation.params.items()}
+        if _are_identical(params.values(), equation.params.values()):
+            return equation
         return equation.replace(params=params)
     lhs, rhs = (v.aval for v in equation.invars)
     (result,) = (v.aval for v in equation.outvars)

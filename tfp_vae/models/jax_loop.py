@@ -87,6 +87,7 @@ def looped(
             state, keras.utils.pack_x_y_sample_weight(*data)
         )
 
+    step = refined(model, step)
     # Traced once, for the shape of the logs and for the loop.
     inside = jax.jit(step)
 

@@ -156,7 +156,10 @@ class LoopedModel(keras.Model):
         Returns:
             The logs; on JAX, beside them, the state.
         """
-        return pace.loop.refined(self, super().train_step)(*args)
+        step = super().train_step
+        if self._rows is None:  # else the loop sees to it
+            step = pace.loop.refined(self, step)
+        return step(*args)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with self._holding(None):  # also from within `fit`

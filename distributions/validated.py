@@ -1,8 +1,10 @@
 """Distributions that look at their data."""
 
+from typing import Any
+
 from tfp_vae.substrate import tfd
 
-__all__ = ["validated"]
+__all__ = ["is_validated", "validated"]
 
 
 def validated(distribution: tfd.Distribution) -> tfd.Distribution:
@@ -24,3 +26,17 @@ def validated(distribution: tfd.Distribution) -> tfd.Distribution:
     except (TypeError, NotImplementedError):
         # A class of the user's that takes no validate_args.
         return distribution
+
+
+def is_validated(value: Any) -> bool:
+    """Whether something is a distribution that asserts anything.
+
+    Args:
+        value: any.
+
+    Returns:
+        Whether `validate_args` is on, of it or of a distribution within.
+    """
+    return isinstance(value, tfd.Distribution) and (
+        value.validate_args or any(map(is_validated, value.parameters.values()))
+    )

@@ -212,7 +212,7 @@ def convolutional(cls=VAE):
         ),
         seed=1,
     )
-    vae.compile(keras.optimizers.SGD(0.01))
+    vae.compile(keras.optimizers.SGD(0.01), steps_per_execution=3)
     return vae
 
 
@@ -261,7 +261,7 @@ def test_a_step_of_a_users_own_is_rewritten_in_the_loop(monkeypatch):
 
     monkeypatch.setattr(jax_loop, "with_fast_convolutions", spied)
     vae = convolutional(WithItsOwnStep)
-    vae.fit(X, epochs=2, batch_size=1, verbose=0)
+    vae.fit(X, epochs=2, batch_size=4, verbose=0)
     assert len(seen) == (jax.default_backend() == "cpu")
 
 

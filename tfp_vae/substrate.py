@@ -8,7 +8,6 @@ once, in `keras.ops` and in the `tfp`, `tfd` and `tfb` found here.
 import contextlib
 import importlib
 import random
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,7 +32,6 @@ __all__ = [
     "tfd",
     "tfp",
     "tfp_seed",
-    "trace",
 ]
 
 #: A tensor of the running backend, or anything that converts to one.
@@ -44,7 +42,8 @@ _BACKEND = keras.backend.backend()
 #: Whether Keras compiles the loop over several steps, or has it in Python.
 KERAS_COMPILES_LOOPS = _BACKEND == "tensorflow"
 
-#: Whether step by step each loop of a special function is compiled anew.
+#: Whether step by step each operation is compiled for itself, and the loop of
+#: a special function each time anew.
 EAGER_IS_SLOW = _BACKEND == "jax"
 
 if _BACKEND == "tensorflow":
@@ -54,10 +53,6 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     ndtri = tf.math.ndtri
     jit = tf.function
-
-    def trace(function: Callable[..., Any], *args: Any) -> None:
-        """Runs a function on tensors without values."""
-        jit(function).get_concrete_function(*args)
 
     def strategy_scope(model: keras.Model) -> Any:
         """The scope in which a model makes its variables."""
@@ -92,10 +87,6 @@ elif _BACKEND == "jax":
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"
     ndtri = jax.scipy.special.ndtri
     jit = jax.jit
-
-    def trace(function: Callable[..., Any], *args: Any) -> None:
-        """Runs a function on tensors without values."""
-        jax.eval_shape(lambda *a: (function(*a), None)[1], *args)
 
     def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""

@@ -40,8 +40,8 @@ def examine(
 ) -> tuple[Any, Any]:
     """Builds a model on data and refuses data it cannot be trained on.
 
-    A few rows go through the model eagerly, so that what does not fit is said
-    in terms of values, and before the first step.
+    A few rows go through the model by themselves, so that what does not fit is
+    said in terms of values, and before the first step.
 
     Args:
         model: a `VAE`.
@@ -167,6 +167,7 @@ def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
         block = int(find(extremes[:, column]))
         start, _ = _blocks(array)[block]
         rows.append(start + int(find(blocks[block])) // max(array[0].size, 1))
+    # As many for all data, though two may be one: a pass is compiled for them.
     return array, np.sort(rows)
 
 
@@ -201,14 +202,23 @@ def _try_rows(
         try_shapes(model, model, x)
         return
 
-    def run(x: Tensor, target: Tensor) -> tuple[tfd.Distribution, Tensor]:
-        y_pred = model(x)
-        model.compute_terms(target, y_pred)
-        likelihood = y_pred[-1]
-        target = copies(target, model.objective.num_samples)
-        return likelihood, in_dtype_of(likelihood, target)
+    samples = model.objective.num_samples
 
-    likelihood, target = model.trial(model, run, x, target)
+    def run(x: Tensor, target: Tensor) -> tuple[Any, ...]:
+        posterior, z, likelihood = model(x)
+        model.compute_terms(target, (posterior, z, likelihood))
+        target = in_dtype_of(likelihood, copies(target, samples))
+        prior = model.prior_distribution(posterior)
+        return posterior, prior, likelihood, target
+
+    parts = (
+        model.encoder,
+        model.decoder,
+        model.prior,
+        model.objective,
+        samples,
+    )
+    *_, likelihood, target = model._trial(model, parts, run, x, target)
     try:
         model.warned_of_values = _check_support(
             likelihood, target, model.warned_of_values

@@ -41,9 +41,12 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = jax.jit(function)
 
     @functools.wraps(function)
-    def fast(*args: Any) -> Any:
-        closed, shapes = jax.make_jaxpr(compiled, return_shape=True)(*args)
-        outputs = core.jaxpr_as_fun(_rewritten(closed))(*jax.tree.leaves(args))
+    def fast(*args: Any, **kwargs: Any) -> Any:
+        closed, shapes = jax.make_jaxpr(compiled, return_shape=True)(
+            *args, **kwargs
+        )
+        leaves = jax.tree.leaves((args, kwargs))
+        outputs = core.jaxpr_as_fun(_rewritten(closed))(*leaves)
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return fast
@@ -81,12 +84,11 @@ def _rewritten_equation(equation: core.JaxprEqn) -> core.JaxprEqn:
         return equation.replace(params=params)
     lhs, rhs = (v.aval for v in equation.invars)
     (result,) = (v.aval for v in equation.outvars)
+    convolve: Callable[..., Any] = _convolution
     if _is_faster_turned(lhs, rhs, result, **equation.params):
         convolve = functools.partial(_turned, shape=result.shape)
     elif equation.params["dimension_numbers"] == _channels_last(lhs.ndim):
         return equation
-    else:
-        convolve = functools.partial(_convolution)
     # The one equation that calls it, on the variables of the old.
     (replacement,) = jax.make_jaxpr(
         jax.jit(functools.partial(convolve, **equation.params))

@@ -147,11 +147,12 @@ class LoopedModel(keras.Model):
             self._execution_key = key
         self.train_function = functools.partial(self._execution, self._rows)
 
-    def train_step(self, *args: Any) -> Any:
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """One step of training.
 
         Args:
             *args: the data; on JAX the state of the model comes before them.
+            **kwargs: the same by name.
 
         Returns:
             The logs; on JAX, beside them, the state.
@@ -159,7 +160,7 @@ class LoopedModel(keras.Model):
         step = super().train_step
         if self._rows is None:  # else the loop sees to it
             step = pace.loop.refined(self, step)
-        return step(*args)
+        return step(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with self._holding(None):  # also from within `fit`

@@ -3,7 +3,8 @@
 Step by step JAX compiles each operation for itself, some hundred of them in a
 new process. There a pass is traced: for its shapes alone, or compiled as one
 where values are asked for. What fails so is run again step by step, since what
-is wrong is best said of values.
+is wrong is best said of values; and so is what asserts, since assertions are
+lost in a trace.
 """
 
 import contextlib
@@ -12,14 +13,33 @@ from typing import Any
 
 import keras
 
-from tfp_vae.substrate import EAGER_IS_SLOW, jit, trace
+from tfp_vae.distributions.validated import is_validated
+from tfp_vae.substrate import EAGER_IS_SLOW, jit
 
 __all__ = ["Trial", "try_shapes"]
 
 
-def _is_made(model: keras.Model) -> bool:
-    """Whether a pass makes no variables, which cannot be made in a trace."""
-    return all(layer.built for layer in model._flatten_layers())
+class _AssertsError(Exception):
+    """The pass has to see values."""
+
+
+def _is_traceable(model: keras.Model) -> bool:
+    return (
+        EAGER_IS_SLOW
+        and not model.run_eagerly
+        # A trace can make no variables.
+        and all(layer.built for layer in model._flatten_layers())
+    )
+
+
+def _without_assertions(run: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*args: Any) -> Any:
+        found = run(*args)
+        if any(map(is_validated, keras.tree.flatten(found))):
+            raise _AssertsError
+        return found
+
+    return checked
 
 
 def try_shapes(model: keras.Model, run: Callable[..., Any], *args: Any) -> None:
@@ -27,40 +47,55 @@ def try_shapes(model: keras.Model, run: Callable[..., Any], *args: Any) -> None:
 
     Args:
         model: whose pass it is.
-        run: the pass.
+        run: the pass, to the distributions of which it consists.
         *args: its tensors.
     """
-    if EAGER_IS_SLOW and _is_made(model):
+    if _is_traceable(model):
+        # No placeholder for a distribution is needed: only the trace counts.
+        checked = _without_assertions(run)
+        traced = jit(lambda *args: (checked(*args), None)[1])
         with contextlib.suppress(Exception), keras.StatelessScope():
-            trace(run, *args)
+            traced.eval_shape(*args)
             return
     run(*args)
 
 
 class Trial:
-    """Runs a pass for its values; keeps the first one compiled."""
+    """Runs a pass for its values, and keeps it compiled."""
 
     def __init__(self) -> None:
         self._compiled: Callable[..., Any] | None = None
+        self._parts: tuple[Any, ...] = ()
 
     def __call__(
-        self, model: keras.Model, run: Callable[..., Any], *args: Any
+        self,
+        model: keras.Model,
+        parts: tuple[Any, ...],
+        run: Callable[..., Any],
+        *args: Any,
     ) -> Any:
         """Runs the pass.
 
         Args:
             model: whose pass it is.
-            run: the pass, from tensors to tensors and distributions.
+            parts: what it consists of; another pass is compiled for others.
+            run: the pass, from tensors to tensors and to the distributions of
+                which it consists.
             *args: its tensors.
 
         Returns:
             What `run` returns.
         """
-        if EAGER_IS_SLOW and _is_made(model):
-            with contextlib.suppress(Exception):
-                if self._compiled is None:
-                    self._compiled = _compiled(model, run)
-                return self._compiled(*args)
+        if not _is_traceable(model):
+            return run(*args)
+        is_new = len(parts) != len(self._parts) or any(
+            a is not b for a, b in zip(parts, self._parts, strict=True)
+        )
+        if self._compiled is None or is_new:
+            self._compiled, self._parts = _compiled(model, run), parts
+        # What is made on the way gets its value outside of the trace.
+        with contextlib.suppress(Exception), keras.StatelessScope():
+            return self._compiled(*args)
         return run(*args)
 
 
@@ -68,10 +103,11 @@ def _compiled(
     model: keras.Model, run: Callable[..., Any]
 ) -> Callable[..., Any]:
     variables = model.variables
+    checked = _without_assertions(run)
 
     def stateless(values: list[Any], *args: Any) -> Any:
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
-            return run(*args)
+            return checked(*args)
 
     compiled = jit(stateless)
     return lambda *args: compiled([v.value for v in variables], *args)

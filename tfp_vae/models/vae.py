@@ -145,7 +145,7 @@ class VAE(LoopedModel):
         )
         # Whether it was said that the data are no outcomes of the likelihood.
         self.warned_of_values = False
-        self.trial = Trial()
+        self._trial = Trial()
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
@@ -169,9 +169,9 @@ class VAE(LoopedModel):
         """
         self.built = True  # `call` must not come back here
 
-        def run(x: Tensor) -> None:
-            posterior, _, _ = self.call(x)
-            self.prior_distribution(posterior)
+        def run(x: Tensor) -> tuple[tfd.Distribution, ...]:
+            posterior, _, likelihood = self.call(x)
+            return posterior, likelihood, self.prior_distribution(posterior)
 
         zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
         try_shapes(self, run, zeros)
@@ -315,7 +315,7 @@ class VAE(LoopedModel):
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
             )
-        self.trial = Trial()
+        self._trial = Trial()
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,

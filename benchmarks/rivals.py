@@ -338,7 +338,7 @@ def jax_products(network: Network, x: np.ndarray, batch: int) -> Trainer:
     """
     import jax
 
-    from tfp_vae.models.jax_convolutions import with_fast_convolutions
+    from tfp_vae.training.jax_convolutions import with_fast_convolutions
 
     keys = jax.random.split(jax.random.key(1))
     encoder, encode = jax_network(

@@ -9,7 +9,7 @@ import pytest
 from tfp_vae import VAE, layers
 from tfp_vae.callbacks import PosteriorCollapse, PosteriorCollapseWarning
 from tfp_vae.evaluation import kl_per_dimension
-from tfp_vae.models.pace import steps_per_execution
+from tfp_vae.training.plan import steps_per_execution
 
 D, L = 6, 3
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from keras import ops
 from support import numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.models.importance import pareto_k
+from tfp_vae.evaluation.importance import pareto_k
 from tfp_vae.substrate import tfd
 
 D, L = 4, 2
@@ -81,7 +81,7 @@ def test_wrong_use_is_refused(model):
 
 def test_batches_and_chunks_do_not_matter(model, monkeypatch):
     vae, x, exact = model
-    monkeypatch.setattr("tfp_vae.models.batches.ROWS", 200)
+    monkeypatch.setattr("tfp_vae.evaluation.batches.ROWS", 200)
     found = vae.marginal_log_likelihood(x, 2000, batch_size=50, seed=0)
     assert found.log_likelihood.shape == (90,)
     np.testing.assert_allclose(found.log_likelihood, exact, atol=0.3)

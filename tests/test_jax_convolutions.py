@@ -19,8 +19,8 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from tfp_vae.models import jax_loop
-from tfp_vae.models.jax_convolutions import with_fast_convolutions
+from tfp_vae.training import jax_loop
+from tfp_vae.training.jax_convolutions import with_fast_convolutions
 
 TURNED = "name=_turned"
 

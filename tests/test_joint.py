@@ -8,7 +8,7 @@ from keras import ops
 from support import numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.models.joint import joint_distribution
+from tfp_vae.evaluation.joint import joint_distribution
 from tfp_vae.substrate import jit, tfp, tfp_seed
 
 D, L, NOISE = 4, 2, 0.6

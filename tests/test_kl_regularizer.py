@@ -9,11 +9,11 @@ from keras import ops
 from support import BACKEND, numpy
 
 from tfp_vae import VAE, layers
+from tfp_vae.layers.heads.low_rank import LowRankMultivariateNormal
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
-from tfp_vae.layers.low_rank import LowRankMultivariateNormal
 from tfp_vae.losses import NegativeLogLikelihood
 from tfp_vae.substrate import tfd
 

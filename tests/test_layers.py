@@ -12,7 +12,7 @@ from support import gradients, numpy
 
 from tfp_vae import layers
 from tfp_vae.distributions import Huber
-from tfp_vae.layers.optimal_scale import OptimalScale
+from tfp_vae.layers.heads.optimal_scale import OptimalScale
 from tfp_vae.substrate import tfd
 
 ELEMENTWISE = {

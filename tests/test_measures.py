@@ -133,7 +133,7 @@ def test_active_units_are_those_of_numpy():
 @pytest.mark.parametrize("rows", [8192, 300])
 def test_rate_and_distortion(rows, monkeypatch):
     """Their sum is -log p(x), the posterior being exact; also in chunks."""
-    monkeypatch.setattr("tfp_vae.models.batches.ROWS", rows)
+    monkeypatch.setattr("tfp_vae.evaluation.batches.ROWS", rows)
     samples = 200
     found = rate_distortion(RIGHT, X, samples, batch_size=16, seed=0)
     mean = posterior_mean(X)

@@ -14,8 +14,8 @@ from keras import ops
 from support import BACKEND, gradients, numpy, sample
 
 from tfp_vae import VAE, layers
-from tfp_vae.layers.low_rank import LowRankMultivariateNormal
-from tfp_vae.layers.mixture import (
+from tfp_vae.layers.heads.low_rank import LowRankMultivariateNormal
+from tfp_vae.layers.heads.mixture import (
     CategoricalMixtureOfOneHotCategorical,
     MixtureLogistic,
     MixtureNormal,

@@ -12,7 +12,11 @@ from tfp_vae import (
     objectives,
 )
 from tfp_vae._version import __version__
-from tfp_vae.models import VAE, Model, Sequential
+from tfp_vae.models import (
+    VAE,
+    Model,
+    Sequential,
+)
 from tfp_vae.objectives import ELBO
 
 __all__ = [

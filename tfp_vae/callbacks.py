@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.evaluation import coordinate_kl
-from tfp_vae.models.data_checks import as_keras_would
 from tfp_vae.substrate import tfp_seed
+from tfp_vae.training.data import as_keras_would
 
 __all__ = ["PosteriorCollapse", "PosteriorCollapseWarning"]
 

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from tfp_vae import VAE
+from tfp_vae.evaluation.importance import MarginalLogLikelihood
 from tfp_vae.layers import MultivariateNormalDiag
-from tfp_vae.models.importance import MarginalLogLikelihood
 
 # Of MNIST's 60,000 training images, the last are held out to choose an epoch.
 VALIDATION = 5_000

@@ -1,29 +1,29 @@
 """Keras layers that return distributions."""
 
-from tfp_vae.layers.bounded import (
+from tfp_vae.layers.distribution_layer import DistributionLayer
+from tfp_vae.layers.heads.bounded import (
     IndependentBernoulli,
     IndependentBeta,
     IndependentContinuousBernoulli,
     IndependentVonMises,
 )
-from tfp_vae.layers.categorical import (
+from tfp_vae.layers.heads.categorical import (
     IndependentCategorical,
     OneHotCategorical,
 )
-from tfp_vae.layers.composite import Composite
-from tfp_vae.layers.counts import (
+from tfp_vae.layers.heads.composite import Composite
+from tfp_vae.layers.heads.counts import (
     IndependentNegativeBinomial,
     IndependentPoisson,
     IndependentZeroInflatedNegativeBinomial,
     IndependentZeroInflatedPoisson,
 )
-from tfp_vae.layers.discretized import (
+from tfp_vae.layers.heads.discretized import (
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
 )
-from tfp_vae.layers.distribution_lambda import DistributionLambda
-from tfp_vae.layers.distribution_layer import DistributionLayer
-from tfp_vae.layers.independent import (
+from tfp_vae.layers.heads.distribution_lambda import DistributionLambda
+from tfp_vae.layers.heads.independent import (
     IndependentBarron,
     IndependentCauchy,
     IndependentHuber,
@@ -32,25 +32,34 @@ from tfp_vae.layers.independent import (
     IndependentNormal,
     IndependentStudentT,
 )
-from tfp_vae.layers.independent_layer import IndependentLayer
-from tfp_vae.layers.kl_regularizer import (
-    KLDivergenceAddLoss,
-    KLDivergenceRegularizer,
-)
-from tfp_vae.layers.low_rank import LowRankMultivariateNormal
-from tfp_vae.layers.mixture import (
+from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.low_rank import LowRankMultivariateNormal
+from tfp_vae.layers.heads.mixture import (
     CategoricalMixtureOfOneHotCategorical,
     MixtureLogistic,
     MixtureNormal,
     MixtureSameFamily,
 )
-from tfp_vae.layers.multivariate_normal import (
+from tfp_vae.layers.heads.multivariate_normal import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
-from tfp_vae.layers.positive import IndependentGamma, IndependentLogNormal
-from tfp_vae.layers.priors import MixturePrior, VampPrior
-from tfp_vae.layers.sample import Sample, to_tensor
+from tfp_vae.layers.heads.positive import (
+    IndependentGamma,
+    IndependentLogNormal,
+)
+from tfp_vae.layers.kl_regularizer import (
+    KLDivergenceAddLoss,
+    KLDivergenceRegularizer,
+)
+from tfp_vae.layers.priors import (
+    MixturePrior,
+    VampPrior,
+)
+from tfp_vae.layers.sample import (
+    Sample,
+    to_tensor,
+)
 
 __all__ = [
     "CategoricalMixtureOfOneHotCategorical",

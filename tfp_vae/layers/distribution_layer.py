@@ -1,10 +1,10 @@
 """The base of every layer that returns a distribution."""
 
-import numbers
 from typing import Any
 
 import keras
 
+from tfp_vae.arguments import canonical_event_shape
 from tfp_vae.layers.sample import (
     canonical_conversion,
     convertible,
@@ -14,41 +14,9 @@ from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
     "DistributionLayer",
-    "canonical_event_shape",
-    "check_min_scale",
     "check_no_variables",
-    "check_num_components",
     "check_width",
-    "is_positive_number",
 ]
-
-
-def canonical_event_shape(event_shape: Any) -> tuple[int, ...]:
-    """An event shape as a tuple of sizes.
-
-    Args:
-        event_shape: an int for vectors, `()` for scalars, or a tuple of ints.
-
-    Returns:
-        A tuple of non-negative ints.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    try:
-        shape = (
-            (int(event_shape.__index__()),)
-            if hasattr(event_shape, "__index__")
-            else tuple(int(size.__index__()) for size in event_shape)
-        )
-    except (AttributeError, TypeError):
-        shape = None
-    if shape is None or isinstance(event_shape, bool) or min((*shape, 1)) < 1:
-        raise ValueError(
-            "An event shape is a positive int, or a tuple of positive ints, "
-            f"such as (28, 28, 1). Received: event_shape={event_shape!r}."
-        )
-    return shape
 
 
 class DistributionLayer(keras.layers.Layer):
@@ -176,42 +144,6 @@ class DistributionLayer(keras.layers.Layer):
         }
 
 
-def is_positive_number(value: Any) -> bool:
-    """Whether a value is a finite number above zero, of Python or numpy.
-
-    Args:
-        value: anything.
-
-    Returns:
-        A bool; booleans are not numbers here.
-    """
-    return (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and 0 < float(value) < float("inf")
-    )
-
-
-def check_min_scale(min_scale: Any) -> float:
-    """Refuses a floor that would let a scale be zero or negative.
-
-    Args:
-        min_scale: the argument of a layer.
-
-    Returns:
-        The floor as a float.
-
-    Raises:
-        ValueError: unless it is a finite number above zero.
-    """
-    if not is_positive_number(min_scale):
-        raise ValueError(
-            "min_scale is the floor that keeps a density bounded: a positive "
-            f"number. Received: min_scale={min_scale!r}."
-        )
-    return float(min_scale)
-
-
 def check_width(
     layer: keras.layers.Layer, received: int | None, expected: int
 ) -> None:
@@ -251,25 +183,3 @@ def check_no_variables(distribution: tfd.Distribution, role: str) -> None:
             "holds them by add_weight and returns the distribution. Received: "
             f"{distribution}."
         )
-
-
-def check_num_components(num_components: Any) -> int:
-    """Refuses a number of components that is none.
-
-    Args:
-        num_components: the argument of a mixture.
-
-    Returns:
-        A positive int.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if isinstance(num_components, bool) or not (
-        isinstance(num_components, int) and num_components >= 1
-    ):
-        raise ValueError(
-            "A mixture has a whole number of components, at least one. "
-            f"Received: num_components={num_components!r}."
-        )
-    return num_components

@@ -20,7 +20,7 @@ from tfp_vae.layers.sample import (
     serialize_conversion,
     to_tensor,
 )
-from tfp_vae.means import mean
+from tfp_vae.reduction import mean
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["KLDivergenceAddLoss", "KLDivergenceRegularizer"]

@@ -5,30 +5,22 @@ here, once for each call of `fit`, `evaluate` or `predict`: all of them when the
 data are arrays, the first batch when they come from a pipeline.
 """
 
-import itertools
 import warnings
-from collections.abc import Iterator
-from types import GeneratorType
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.checks import in_dtype_of
 from tfp_vae.distributions.validated import validated
-from tfp_vae.models.guard import all_finite
-from tfp_vae.models.trial import try_shapes
-from tfp_vae.objectives.checks import in_dtype_of
-from tfp_vae.objectives.objective import copies
+from tfp_vae.models.dry_run import try_shapes
+from tfp_vae.models.nonfinite_guard import all_finite
+from tfp_vae.samples import copies
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
+from tfp_vae.training.data import as_keras_would, check_finite, peek
 
-__all__ = ["as_keras_would", "examine", "examine_validation", "peek"]
-
-# Rows that are tried on the likelihood, beside the two with the extreme values.
-_FIRST_ROWS = 2
-
-# How much of the data is looked at for a smallest and a largest value at once.
-_BLOCK_BYTES = 2**20
+__all__ = ["examine", "examine_validation"]
 
 
 def examine(
@@ -71,17 +63,17 @@ def examine(
             f"pipeline of batches of it. Received: {received}."
         )
     if sample_weight is not None:
-        weights, _ = _check_finite("sample_weight", sample_weight)
+        weights, _ = check_finite("sample_weight", sample_weight)
         if (weights < 0).any():
             raise ValueError(
                 "Weights of examples are not negative. Received: "
                 f"{weights.min()}."
             )
         y = x if y is None else y
-    x_values, rows = _check_finite("x", x_seen)
+    x_values, rows = check_finite("x", x_seen)
     target = x_values
     if y_seen is not None:
-        target, rows = _check_finite("y", y_seen)
+        target, rows = check_finite("y", y_seen)
     with strategy_scope(model):
         _try_rows(model, x_values[rows], target[rows], support)
     return x, y
@@ -104,93 +96,6 @@ def examine_validation(model: keras.Model, data: Any) -> Any:
         return examine(model, data, None)[0]
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     return (*examine(model, x, y, sample_weight), sample_weight)
-
-
-def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """All rows of arrays or the first batch of a pipeline, and the source.
-
-    Args:
-        x: arrays, or a pipeline, as `keras.Model.fit` takes them.
-        y: targets, when x are arrays.
-
-    Returns:
-        Data and targets to look at, and x to train from: another object for a
-        generator, of which an item had to be taken.
-    """
-    if isinstance(x, GeneratorType):
-        first = next(x)
-        x_seen, y_seen, _ = keras.utils.unpack_x_y_sample_weight(first)
-        return x_seen, y_seen, _generator(itertools.chain([first], x))
-    if hasattr(x, "shape") or x is None or isinstance(x, (dict, list, tuple)):
-        return x, y, x
-    first = x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
-    x_seen, y_seen, _ = keras.utils.unpack_x_y_sample_weight(first)
-    return x_seen, y_seen, x
-
-
-def _generator(items: Iterator[Any]) -> Iterator[Any]:
-    # Keras knows a generator by its type.
-    yield from items
-
-
-def _blocks(array: np.ndarray) -> list[tuple[int, int]]:
-    """Bounds of consecutive rows that fit into a processor's cache."""
-    rows = max(1, _BLOCK_BYTES // max(array[0].nbytes, 1))
-    return [(a, a + rows) for a in range(0, len(array), rows)]
-
-
-def _check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The values as a numpy array, if all are finite, and their telling rows.
-
-    Those are the first rows, and the rows of the smallest and largest value.
-    """
-    array = _as_numpy(values)
-    if not array.size:
-        raise ValueError(
-            f"There must be data. Received: {name} of shape {array.shape}."
-        )
-    # numpy finds an extreme several times faster than its place: look for the
-    # place in the one block that has it. The extremes also carry any NaN or
-    # infinity, and cost no array of booleans.
-    blocks = [array[a:b] for a, b in _blocks(array)]
-    extremes = np.array([(block.min(), block.max()) for block in blocks])
-    if not np.isfinite(extremes).all():
-        wrong = ~np.isfinite(array)
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"All data must be finite. Received: {int(wrong.sum())} NaN or "
-            f"infinite of {array.size} values in {name}, the first "
-            f"({array[place]}) at index {place}. Remove or impute them."
-        )
-    rows = list(range(min(len(array), _FIRST_ROWS)))
-    for find, column in ((np.argmin, 0), (np.argmax, 1)):
-        block = int(find(extremes[:, column]))
-        start, _ = _blocks(array)[block]
-        rows.append(start + int(find(blocks[block])) // max(array[0].size, 1))
-    # As many for all data, though two may be one: a pass is compiled for them.
-    return array, np.sort(rows)
-
-
-def _as_numpy(values: Any) -> np.ndarray:
-    # Keras would copy an array.
-    if isinstance(values, np.ndarray):
-        return np.asarray(values)
-    return ops.convert_to_numpy(values)
-
-
-def as_keras_would(values: Any) -> np.ndarray:
-    """An array of the dtype that Keras' array adapter gives in `fit`.
-
-    Args:
-        values: an array or a tensor.
-
-    Returns:
-        A numpy array; of any floating dtype, Keras' own.
-    """
-    array = _as_numpy(values)
-    if "float" in keras.backend.standardize_dtype(array.dtype):
-        return array.astype(keras.config.floatx(), copy=False)
-    return array
 
 
 def _try_rows(

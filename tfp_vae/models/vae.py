@@ -5,15 +5,18 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
+from tfp_vae.evaluation.importance import (
+    MarginalLogLikelihood,
+    marginal_log_likelihood,
+)
+from tfp_vae.evaluation.joint import joint_distribution
 from tfp_vae.layers.sample import mean_or_mode
-from tfp_vae.means import mean_over_first
 from tfp_vae.models.data_checks import examine, examine_validation
-from tfp_vae.models.guard import NonFiniteGuard, NonFiniteLossError
-from tfp_vae.models.importance import MarginalLogLikelihood, estimate
-from tfp_vae.models.joint import joint_distribution
-from tfp_vae.models.looped import LoopedModel
+from tfp_vae.models.dry_run import Trial, try_shapes
+from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
@@ -22,27 +25,11 @@ from tfp_vae.models.parts import (
     run_part,
     run_prior,
 )
-from tfp_vae.models.trial import Trial, try_shapes
-from tfp_vae.objectives import (
-    ELBO,
-    Objective,
-    ObjectiveTerms,
-    standard_normal,
-)
-from tfp_vae.objectives.checks import (
-    check_distribution,
-    in_dtype_of,
-    static_shape,
-)
-from tfp_vae.objectives.objective import as_one_batch
-from tfp_vae.objectives.reduction import Reduction
-from tfp_vae.substrate import (
-    Tensor,
-    samplers,
-    strategy_scope,
-    tfd,
-    tfp_seed,
-)
+from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
+from tfp_vae.reduction import mean_over_first, reduce_loss
+from tfp_vae.samples import as_one_batch
+from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
+from tfp_vae.training.fast_fit import LoopedModel
 
 __all__ = ["VAE"]
 
@@ -369,12 +356,7 @@ class VAE(LoopedModel):
             tracker.update_state(
                 terms.reports[tracker.name], ops.shape(terms.objective)[0]
             )
-        reduction = Reduction(
-            dtype=keras.backend.standardize_dtype(terms.objective.dtype)
-        )
-        return added + reduction(
-            terms.objective, -terms.objective, sample_weight
-        )
+        return added + reduce_loss(-terms.objective, sample_weight)
 
     def compute_terms(
         self, x: Tensor, y_pred: Any, training: bool = False
@@ -663,7 +645,7 @@ class VAE(LoopedModel):
                 "Call it on a batch, or fit it, before sample()."
             )
         z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
-        prior = self.prior_distribution(self._example_posterior())
+        prior = self.prior_distribution(self.example_posterior())
         return self.decode(prior.sample(n, seed=z_seed)).sample(seed=x_seed)
 
     def marginal_log_likelihood(
@@ -704,7 +686,9 @@ class VAE(LoopedModel):
             Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
             2016. https://arxiv.org/abs/1509.00519
         """
-        return estimate(self, x, num_samples, batch_size, seed, verbose)
+        return marginal_log_likelihood(
+            self, x, num_samples, batch_size, seed, verbose
+        )
 
     def joint_distribution(self) -> tfd.JointDistributionNamed:
         """The generative half of the model, p(z) p(x|z), for TFP's samplers.
@@ -741,9 +725,27 @@ class VAE(LoopedModel):
         """
         return joint_distribution(self)
 
-    def _example_posterior(self) -> tfd.Distribution:
+    def example_posterior(self) -> tfd.Distribution:
+        """The posterior of one example of zeros.
+
+        Returns:
+            A distribution of batch shape `[1]`: for the shape and the dtype of
+            the latent space, which a prior takes from it.
+        """
         shape = self.get_build_config()["input_shape"]
         return self.encode(ops.zeros((1, *shape[1:]), self.compute_dtype))
+
+    def check_data(self, x: Any, support: bool = True) -> None:
+        """Builds the model if need be, and refuses data that do not fit.
+
+        Args:
+            x: data, as `fit` takes them.
+            support: whether x must have a finite density under the likelihood.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
+        examine(self, x, None, support=support)
 
     # Saving.
 

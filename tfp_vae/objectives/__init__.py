@@ -11,12 +11,17 @@ from tfp_vae.objectives.info_vae import (
 from tfp_vae.objectives.iwae import IWAE
 from tfp_vae.objectives.objective import (
     Objective,
-    ObjectiveTerms,
-    Step,
     standard_normal,
 )
 from tfp_vae.objectives.renyi_bound import RenyiBound
-from tfp_vae.objectives.schedules import Cyclical, LinearWarmup
+from tfp_vae.objectives.schedules import (
+    Cyclical,
+    LinearWarmup,
+)
+from tfp_vae.objectives.step import (
+    ObjectiveTerms,
+    Step,
+)
 
 __all__ = [
     "DIPVAE",

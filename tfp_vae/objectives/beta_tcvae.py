@@ -8,12 +8,9 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factors
-from tfp_vae.means import mean_over_first
-from tfp_vae.objectives.objective import (
-    Objective,
-    Schedule,
-    Step,
-)
+from tfp_vae.objectives.objective import Objective, Schedule
+from tfp_vae.objectives.step import Step
+from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
 __all__ = ["BetaTCVAE"]

@@ -5,13 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.arguments import is_weight
 from tfp_vae.distributions import factors
-from tfp_vae.means import mean_over_first
-from tfp_vae.objectives.objective import (
-    Objective,
-    Step,
-    is_weight,
-)
+from tfp_vae.objectives.objective import Objective
+from tfp_vae.objectives.step import Step
+from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["DIPVAE"]

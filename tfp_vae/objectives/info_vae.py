@@ -6,13 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.means import mean_over_first
-from tfp_vae.objectives.objective import (
-    Objective,
-    Schedule,
-    Step,
-    is_weight,
-)
+from tfp_vae.arguments import is_weight
+from tfp_vae.objectives.objective import Objective, Schedule
+from tfp_vae.objectives.step import Step
+from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, samplers, tfp_seed
 
 __all__ = ["MMD", "InfoVAE", "maximum_mean_discrepancy"]

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.objectives.objective import Objective, Step
+from tfp_vae.objectives.objective import Objective
+from tfp_vae.objectives.step import Step
 from tfp_vae.substrate import Tensor
 
 __all__ = ["IWAE"]

@@ -1,139 +1,28 @@
 """What all objectives share: the checks, the samples and the schedules."""
 
-import numbers
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
+from tfp_vae import checks
+from tfp_vae.arguments import check_one_of, check_positive_int, is_weight
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import serialize_function
-from tfp_vae.means import mean_over_first
-from tfp_vae.objectives import checks
+from tfp_vae.objectives.step import ObjectiveTerms, Step
+from tfp_vae.reduction import mean_over_first
+from tfp_vae.samples import log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
     "Objective",
-    "ObjectiveTerms",
     "Schedule",
-    "Step",
-    "as_one_batch",
-    "copies",
-    "log_likelihood_of_samples",
     "standard_normal",
 ]
 
 #: A number, or a function from the training step to one.
 Schedule = float | Callable[[Tensor], Tensor]
-
-
-class ObjectiveTerms(NamedTuple):
-    """The terms of an objective, each `[B]`, in nats per example.
-
-    Attributes:
-        log_likelihood: E_q[log p(x|z)], summed over the event, averaged over
-            the samples of z.
-        kl: KL(q(z|x) || p(z)), summed over the latent event.
-        objective: what is maximised; the loss is minus its mean.
-        reports: further scalars that an objective gives by name, such as the
-            weight that a schedule has reached.
-    """
-
-    log_likelihood: Tensor
-    kl: Tensor
-    objective: Tensor
-    reports: dict[str, Tensor] = {}
-
-
-class Step(NamedTuple):
-    """One batch, checked, as an objective combines it.
-
-    Attributes:
-        log_likelihood: log p(x|z) of every sample, `[S, B]`, nats.
-        kl: KL(q(z|x) || p(z)), `[B]`, nats.
-        posterior: q(z|x), of batch shape `[B]`.
-        prior: p(z), of batch shape `[]` or `[B]`.
-        z: the samples, `[S, B, *latent]`, or None.
-        number: the training step, a scalar float tensor, from 0; it stays 0
-            for an objective that does not count.
-        training: whether in training.
-    """
-
-    log_likelihood: Tensor
-    kl: Tensor
-    posterior: tfd.Distribution
-    prior: tfd.Distribution
-    z: Tensor | None
-    number: Tensor
-    training: bool
-
-    def samples(self) -> Tensor:
-        """`z`, where it is needed.
-
-        Returns:
-            `[S, B, *latent]`.
-
-        Raises:
-            ValueError: if there are none.
-        """
-        if self.z is None:
-            raise ValueError(
-                "This objective is worked out at samples of the posterior: "
-                "pass them as z=posterior.sample(). Received: z=None."
-            )
-        return self.z
-
-    def log_ratio(self, path_only: bool = False) -> Tensor:
-        """log p(z) - log q(z|x) of every sample.
-
-        Args:
-            path_only: whether the parameters of the posterior shall act
-                through the samples alone (see `path_only_log_prob`).
-
-        Returns:
-            `[S, B]`, nats.
-        """
-        z = self.samples()
-        log_q = (
-            path_only_log_prob(self.posterior, z)
-            if path_only
-            else self.posterior.log_prob(z)
-        )
-        return self.prior.log_prob(z) - log_q
-
-    def log_weights(self, path_only: bool = False) -> Tensor:
-        """log p(x, z) - log q(z|x) of every sample.
-
-        Args:
-            path_only: as in `log_ratio`.
-
-        Returns:
-            `[S, B]`, nats.
-        """
-        return self.log_likelihood + self.log_ratio(path_only)
-
-
-def path_only_log_prob(distribution: tfd.Distribution, z: Tensor) -> Tensor:
-    """log q(z), whose gradient in q's parameters goes through z alone.
-
-    What a second look at the same, constant samples gives has the score as its
-    gradient, whose mean is zero: it is taken away. This needs no list of the
-    parameters, so any distribution will do.
-
-    Args:
-        distribution: q.
-        z: reparameterised samples, `[S, B, *latent]`.
-
-    Returns:
-        `[S, B]`, nats.
-
-    Reference:
-        Roeder, Wu, Duvenaud. Sticking the landing. NeurIPS 2017.
-        https://arxiv.org/abs/1703.09194
-    """
-    score = distribution.log_prob(ops.stop_gradient(z))
-    return distribution.log_prob(z) - (score - ops.stop_gradient(score))
 
 
 def standard_normal(posterior: tfd.Distribution) -> tfd.Distribution:
@@ -200,20 +89,8 @@ class Objective(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         # A distribution stays one, even if Keras could turn it into a tensor.
         self._convert_input_args = False
-        if isinstance(num_samples, bool) or not (
-            isinstance(num_samples, int) and num_samples >= 1
-        ):
-            raise ValueError(
-                "num_samples is an int >= 1. Received: "
-                f"num_samples={num_samples!r}."
-            )
-        if kl not in ("auto", "exact", "monte_carlo"):
-            raise ValueError(
-                'kl is one of "auto", "exact" and "monte_carlo". Received: '
-                f"kl={kl!r}."
-            )
-        self.num_samples = num_samples
-        self.kl = kl
+        self.num_samples = check_positive_int("num_samples", num_samples)
+        self.kl = check_one_of("kl", kl, ("auto", "exact", "monte_carlo"))
         self.step: keras.Variable | None = None
         self.built = True
 
@@ -389,65 +266,3 @@ class Objective(keras.layers.Layer):
                     config[name]
                 )
         return cls(**config)
-
-
-def is_weight(value: Any) -> bool:
-    """Whether a value is a finite number >= 0.
-
-    Args:
-        value: anything.
-
-    Returns:
-        A bool.
-    """
-    return isinstance(value, numbers.Real) and 0 <= float(value) < float("inf")
-
-
-def as_one_batch(z: Tensor) -> Tensor:
-    """Samples for a decoder, which need take no more than one batch dimension.
-
-    Args:
-        z: `[S, B, *latent]`.
-
-    Returns:
-        `[S * B, *latent]`.
-    """
-    return ops.reshape(z, (-1, *z.shape[2:]))
-
-
-def copies(x: Tensor, samples: int) -> Tensor:
-    """Data for a likelihood of batch shape `[S * B]`, sample by sample.
-
-    Args:
-        x: `[B, *event]`.
-        samples: S.
-
-    Returns:
-        `[S * B, *event]`.
-    """
-    return ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
-
-
-def log_likelihood_of_samples(
-    x: Tensor, likelihood: tfd.Distribution, samples: int | None
-) -> Tensor:
-    """log p(x|z) of every sample of z.
-
-    Args:
-        x: data, `[B, *event]`, as the likelihood takes them.
-        likelihood: p(x|z), of batch shape `[B]`, `[S, B]` or `[S * B]`.
-        samples: S, or None if z has no dimension of samples.
-
-    Returns:
-        `[S, B]`, nats; S is 1 without a dimension of samples.
-
-    Raises:
-        ValueError: if the likelihood gives more than one number an example.
-    """
-    if samples is not None and len(likelihood.batch_shape) == 1:
-        x = copies(x, samples)
-    log_likelihood = likelihood.log_prob(x)
-    checks.check_log_prob(log_likelihood, likelihood)
-    if samples is None:
-        return log_likelihood[None]
-    return ops.reshape(log_likelihood, (samples, -1))

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.means import mean_over_first
-from tfp_vae.objectives.objective import Objective, Step
+from tfp_vae.objectives.objective import Objective
+from tfp_vae.objectives.step import Step
+from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
 __all__ = ["RenyiBound"]

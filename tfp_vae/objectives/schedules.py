@@ -1,36 +1,14 @@
 """Weights that change in the course of training."""
 
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
+from tfp_vae.arguments import check_steps, check_weight, is_positive_number
 from tfp_vae.substrate import Tensor
 
 __all__ = ["Cyclical", "LinearWarmup"]
-
-
-def _check_steps(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not (
-        isinstance(value, numbers.Real) and 0 < float(value) < float("inf")
-    ):
-        raise ValueError(
-            f"`{name}` is a number of training steps, one a batch, above zero. "
-            f"Received: {name}={value!r}."
-        )
-    return float(value)
-
-
-def _check_weight(name: str, value: Any) -> float:
-    if not (
-        isinstance(value, numbers.Real) and 0 <= float(value) < float("inf")
-    ):
-        raise ValueError(
-            f"`{name}` is a weight, finite and not negative. Received: "
-            f"{name}={value!r}."
-        )
-    return float(value)
 
 
 class _Schedule:
@@ -85,9 +63,9 @@ class LinearWarmup(_Schedule):
     def __init__(
         self, num_steps: float, start: float = 0.0, end: float = 1.0
     ) -> None:
-        self.num_steps: float = _check_steps("num_steps", num_steps)
-        self.start: float = _check_weight("start", start)
-        self.end: float = _check_weight("end", end)
+        self.num_steps: float = check_steps("num_steps", num_steps)
+        self.start: float = check_weight("start", start)
+        self.end: float = check_weight("end", end)
 
     def __call__(self, step: Tensor) -> Tensor:
         done = ops.minimum(step / self.num_steps, 1.0)
@@ -131,15 +109,15 @@ class Cyclical(_Schedule):
         start: float = 0.0,
         end: float = 1.0,
     ) -> None:
-        self.period: float = _check_steps("period", period)
-        if not (isinstance(ramp, numbers.Real) and 0 < float(ramp) <= 1):
+        self.period: float = check_steps("period", period)
+        if not (is_positive_number(ramp) and float(ramp) <= 1):
             raise ValueError(
                 "`ramp` is the share of a cycle in which the weight rises, "
                 f"above 0 and at most 1. Received: ramp={ramp!r}."
             )
         self.ramp: float = float(ramp)
-        self.start: float = _check_weight("start", start)
-        self.end: float = _check_weight("end", end)
+        self.start: float = check_weight("start", start)
+        self.end: float = check_weight("end", end)
 
     def __call__(self, step: Tensor) -> Tensor:
         within = ops.mod(step, self.period) / self.period

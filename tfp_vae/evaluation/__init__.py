@@ -1,0 +1,48 @@
+"""What models are compared by: functions of a model and data.
+
+All figures are in nats per example, unless a name says otherwise.
+"""
+
+from tfp_vae.evaluation.annealing import (
+    AnnealedLogLikelihood,
+    annealed_importance_sampling,
+)
+from tfp_vae.evaluation.calibration import (
+    BitsPerDimension,
+    ProbabilityIntegralTransform,
+    bits_per_dimension,
+    probability_integral_transform,
+)
+from tfp_vae.evaluation.importance import (
+    MarginalLogLikelihood,
+    marginal_log_likelihood,
+)
+from tfp_vae.evaluation.latents import (
+    ActiveUnits,
+    AggregatePosterior,
+    RateDistortion,
+    active_units,
+    aggregate_posterior,
+    coordinate_kl,
+    kl_per_dimension,
+    rate_distortion,
+)
+
+__all__ = [
+    "ActiveUnits",
+    "AggregatePosterior",
+    "AnnealedLogLikelihood",
+    "BitsPerDimension",
+    "MarginalLogLikelihood",
+    "ProbabilityIntegralTransform",
+    "RateDistortion",
+    "active_units",
+    "aggregate_posterior",
+    "annealed_importance_sampling",
+    "bits_per_dimension",
+    "coordinate_kl",
+    "kl_per_dimension",
+    "marginal_log_likelihood",
+    "probability_integral_transform",
+    "rate_distortion",
+]

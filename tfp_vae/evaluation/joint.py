@@ -1,0 +1,95 @@
+"""A model as the joint distribution of latent variables and data."""
+
+from typing import Any
+
+from keras import ops
+
+from tfp_vae.substrate import Tensor, ps, tfd
+
+__all__ = ["joint_distribution"]
+
+
+class _Decoded(tfd.Distribution):
+    """The likelihood of z of any leading dimensions, over one decoded batch.
+
+    `BatchReshape` with values that broadcast against the batch: one example
+    before many z.
+    """
+
+    def __init__(
+        self,
+        likelihood: tfd.Distribution,
+        batch_shape: Any,
+        name: str = "Decoded",
+    ) -> None:
+        parameters = dict(locals())
+        self._reshaped = tfd.BatchReshape(likelihood, batch_shape)
+        super().__init__(
+            dtype=likelihood.dtype,
+            reparameterization_type=likelihood.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=likelihood.allow_nan_stats,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _batch_shape(self) -> Any:
+        return self._reshaped.batch_shape
+
+    def _batch_shape_tensor(self) -> Tensor:
+        return self._reshaped.batch_shape_tensor()
+
+    def _event_shape(self) -> Any:
+        return self._reshaped.event_shape
+
+    def _event_shape_tensor(self) -> Tensor:
+        return self._reshaped.event_shape_tensor()
+
+    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
+        return self._reshaped.sample(n, seed=seed)
+
+    def _log_prob(self, value: Tensor) -> Tensor:
+        own = ps.concat(
+            [self.batch_shape_tensor(), self.event_shape_tensor()], axis=0
+        )
+        shape = ps.broadcast_shape(ps.shape(value), own)
+        return self._reshaped.log_prob(ops.broadcast_to(value, shape))
+
+    def _mean(self) -> Tensor:
+        return self._reshaped.mean()
+
+    def _variance(self) -> Tensor:
+        return self._reshaped.variance()
+
+    def _default_event_space_bijector(self) -> Any:
+        return self._reshaped.experimental_default_event_space_bijector()
+
+
+def joint_distribution(vae: Any) -> tfd.JointDistributionNamed:
+    """p(z) p(x|z): see `VAE.joint_distribution`.
+
+    Args:
+        vae: a `VAE` that is built.
+
+    Returns:
+        A distribution over dicts of `z`, `[..., *latent]`, and `x`,
+        `[..., *event]`.
+
+    Raises:
+        ValueError: if the model is not built yet.
+    """
+    if not vae.built:
+        raise ValueError(
+            "A model that is not built does not know its latent space. Call it "
+            "on a batch, or fit it, before joint_distribution(). Received: "
+            f"{vae.name}."
+        )
+    prior = vae.prior_distribution(vae.example_posterior())
+    latent = tuple(prior.event_shape)
+
+    def likelihood(z: Tensor) -> tfd.Distribution:
+        batch_shape = ps.shape(z)[: len(z.shape) - len(latent)]
+        flat = ops.reshape(z, (-1, *latent))
+        return _Decoded(vae.decode(flat), batch_shape)
+
+    return tfd.JointDistributionNamed({"z": prior, "x": likelihood})

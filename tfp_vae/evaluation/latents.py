@@ -1,0 +1,370 @@
+"""What a model does with its latent space: functions of a model and data.
+
+All figures are in nats per example. Beside each other, two models are compared
+by the same function, arguments and seed.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.checks import check_latent
+from tfp_vae.distributions import factors, kl_divergence
+from tfp_vae.evaluation.batches import averages, batches, prepared
+from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.objectives import ELBO
+from tfp_vae.samples import as_one_batch
+from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
+
+__all__ = [
+    "ActiveUnits",
+    "AggregatePosterior",
+    "RateDistortion",
+    "active_units",
+    "aggregate_posterior",
+    "coordinate_kl",
+    "kl_per_dimension",
+    "rate_distortion",
+]
+
+# Coordinates of pairs (z, posterior) at a time: bounds the memory.
+_PAIRS = 2**22
+
+
+class ActiveUnits(NamedTuple):
+    """Which latent coordinates tell one example from another.
+
+    Attributes:
+        variance: Var_x(E_q[z|x]) of each coordinate, `[*latent]`.
+        active: whether it exceeds the threshold, `[*latent]`, bool.
+        num_active: how many do.
+    """
+
+    variance: np.ndarray
+    active: np.ndarray
+    num_active: int
+
+
+class RateDistortion(NamedTuple):
+    """The two terms of the ELBO, each `[N]`, in nats per example.
+
+    Attributes:
+        rate: KL(q(z|x) || p(z)).
+        distortion: -E_q[log p(x|z)].
+        elbo: -(rate + distortion).
+    """
+
+    rate: np.ndarray
+    distortion: np.ndarray
+    elbo: np.ndarray
+
+
+class AggregatePosterior(NamedTuple):
+    """The mean KL in two parts, in nats per example.
+
+    Attributes:
+        mutual_information: I_q(x; z), at most log N.
+        mutual_information_error: its standard error.
+        marginal_kl: KL(q(z) || p(z)).
+        marginal_kl_error: its standard error.
+    """
+
+    mutual_information: float
+    mutual_information_error: float
+    marginal_kl: float
+    marginal_kl_error: float
+
+
+def coordinate_kl(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    num_samples: int,
+    seed: Tensor,
+) -> Tensor:
+    """KL(q(z_l|x) || p(z_l)) of each latent coordinate l.
+
+    Args:
+        posterior: q(z|x), of batch shape `[B]`, of independent coordinates.
+        prior: p(z), of batch shape `[]` or `[B]`, of independent coordinates.
+        num_samples: draws for each example, where no closed form is known.
+        seed: of these draws, as TFP takes it.
+
+    Returns:
+        `[B, *latent]`, nats.
+
+    Raises:
+        ValueError: if the two do not fit together.
+        NotImplementedError: if the coordinates of one are not independent.
+    """
+    check_latent(posterior, prior, None)
+    q, p = factors(posterior), factors(prior)
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        z = q.sample(num_samples, seed=seed)
+        return ops.sum(q.log_prob(z) - p.log_prob(z), axis=0) / num_samples
+
+
+def kl_per_dimension(
+    vae: LatentModel,
+    x: Any,
+    num_samples: int = 100,
+    batch_size: int = 128,
+    seed: int | None = None,
+    verbose: bool = False,
+) -> np.ndarray:
+    """KL(q(z_l|x) || p(z_l)) of each latent coordinate l.
+
+    In closed form where one is known, else by Monte Carlo. Its sum over the
+    coordinates is the KL of the ELBO.
+
+    Args:
+        vae: a `VAE` whose posterior and prior have independent coordinates.
+        x: data, `[N, *event]`.
+        num_samples: draws for each example, where no closed form is known.
+        batch_size: examples at a time.
+        seed: an int for the same draws again, or None.
+        verbose: whether to show the progress.
+
+    Returns:
+        `[N, *latent]`, nats per example.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+        NotImplementedError: if the coordinates of the posterior or the prior
+            are not independent.
+    """
+    x = prepared(
+        vae, x, support=False, num_samples=num_samples, batch_size=batch_size
+    )
+
+    def kl(rows: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
+        posterior = vae.encode(rows)
+        prior = vae.prior_distribution(posterior)
+        return (coordinate_kl(posterior, prior, samples, noise),)
+
+    (found,) = averages(kl, x, num_samples, batch_size, seed, verbose)
+    return found
+
+
+def active_units(
+    vae: LatentModel, x: Any, threshold: float = 0.01, batch_size: int = 128
+) -> ActiveUnits:
+    """Latent coordinates whose posterior mean depends on the data.
+
+    ```none
+    coordinate l is active   if   Var_x(E_q[z_l|x]) > threshold
+    ```
+
+    The variance is that of the N examples, in squared units of z: the usual
+    threshold is made for a prior of unit variance.
+
+    Args:
+        vae: a `VAE` whose posterior has a mean in closed form.
+        x: data, `[N, *event]`.
+        threshold: a variance.
+        batch_size: examples at a time.
+
+    Returns:
+        `ActiveUnits`: the variances, which of them exceed the threshold, and
+        how many.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+        NotImplementedError: if the posterior has no mean.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
+        2016. https://arxiv.org/abs/1509.00519
+    """
+    x = prepared(vae, x, support=False, batch_size=batch_size)
+
+    def mean(rows: Tensor, _: int, __: Tensor) -> tuple[Tensor]:
+        return (vae.encode(rows).mean(),)
+
+    (means,) = averages(mean, x, 1, batch_size, None, False)
+    variance = means.var(axis=0)
+    active = variance > threshold
+    return ActiveUnits(variance, active, int(active.sum()))
+
+
+def rate_distortion(
+    vae: LatentModel,
+    x: Any,
+    num_samples: int = 100,
+    batch_size: int = 128,
+    seed: int | None = None,
+    verbose: bool = False,
+) -> RateDistortion:
+    """Rate, distortion and ELBO of each example.
+
+    ```none
+    R = KL(q(z|x) || p(z))     D = -E_q[log p(x|z)]     ELBO = -(R + D)
+    ```
+
+    Two models of the same ELBO may differ in how much of the data z tells: one
+    that ignores z has no rate. The figures do not depend on the objective the
+    model was trained with.
+
+    Args:
+        vae: a `VAE`.
+        x: data, `[N, *event]`.
+        num_samples: draws of z for each example.
+        batch_size: examples at a time.
+        seed: an int for the same draws again, or None.
+        verbose: whether to show the progress.
+
+    Returns:
+        `RateDistortion`, each `[N]`, nats per example. The distortion, and a
+        rate without closed form, are averages over the draws.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+
+    Reference:
+        Alemi et al. Fixing a broken ELBO. ICML 2018.
+        https://arxiv.org/abs/1711.00464
+    """
+    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
+    elbo = ELBO()
+
+    def terms(
+        rows: Tensor, samples: int, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        posterior = vae.encode(rows)
+        z = posterior.sample(samples, seed=noise)
+        found = elbo(
+            rows,
+            posterior=posterior,
+            likelihood=vae.decode(as_one_batch(z)),
+            prior=vae.prior_distribution(posterior),
+            z=z,
+        )
+        return found.kl, -found.log_likelihood
+
+    rate, distortion = averages(
+        terms, x, num_samples, batch_size, seed, verbose
+    )
+    return RateDistortion(rate, distortion, -(rate + distortion))
+
+
+def aggregate_posterior(
+    vae: LatentModel,
+    x: Any,
+    num_samples: int = 1,
+    batch_size: int = 128,
+    seed: int | None = None,
+    verbose: bool = False,
+) -> AggregatePosterior:
+    """Splits the mean KL into mutual information and the KL of the marginal.
+
+    ```none
+    q(z) = 1 / N sum_n q(z|x_n)
+    mean_n KL(q(z|x_n) || p(z)) = I_q(x; z) + KL(q(z) || p(z))
+    I_q(x; z)        = mean_n E_q(z|x_n)[log q(z|x_n) - log q(z)]
+    KL(q(z) || p(z)) = mean_n E_q(z|x_n)[log q(z) - log p(z)]
+    ```
+
+    The N examples count as the whole distribution of x, so that I_q is at most
+    log N: near this bound z identifies each example, and I_q says more of N
+    than of the model. A large marginal KL tells that draws from the prior fall
+    where the decoder was never trained.
+
+    Each draw is held against all N posteriors, in O(N**2 * num_samples) time;
+    memory is bounded but for the draws.
+
+    Args:
+        vae: a `VAE`, of any posterior whose `log_prob` broadcasts.
+        x: data, `[N, *event]`.
+        num_samples: draws of z for each example.
+        batch_size: posteriors at a time.
+        seed: an int for the same draws again, or None.
+        verbose: whether to show the progress.
+
+    Returns:
+        `AggregatePosterior`: Monte Carlo estimates, and their standard errors
+        from the spread over the examples. The errors take the N examples as
+        draws, and hold for other data of the same kind but for the bias that
+        the bound log N brings.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, a number is not positive, or there is one example.
+
+    Reference:
+        Hoffman, Johnson. ELBO surgery: yet another way to carve up the
+        variational evidence lower bound. NIPS workshop 2016.
+        http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+    """
+    x = prepared(
+        vae, x, support=False, num_samples=num_samples, batch_size=batch_size
+    )
+    if len(x) < 2:
+        raise ValueError(
+            "Mutual information is between z and which of several examples it "
+            f"stands for. Received: {len(x)} example."
+        )
+    batch_size = min(batch_size, len(x))
+
+    @jit
+    def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        posterior = vae.encode(rows)
+        prior = vae.prior_distribution(posterior)
+        check_latent(posterior, prior, None)
+        z = posterior.sample(num_samples, seed=noise)
+        return z, posterior.log_prob(z), prior.log_prob(z)
+
+    @jit
+    def log_sum(rows: Tensor, found: Tensor, z: Tensor) -> Tensor:
+        # Encoded anew for each block of z, since no parameters of a
+        # distribution in general can be kept and taken apart.
+        log_prob = vae.encode(rows).log_prob(ops.expand_dims(z, 1))
+        log_prob = ops.where(ops.arange(batch_size) < found, log_prob, -np.inf)
+        return ops.logsumexp(log_prob, axis=1)
+
+    generator = keras.random.SeedGenerator(seed)
+    drawn: list[list[np.ndarray]] = []
+    for rows, found in batches(x, batch_size):
+        drawn.append(
+            [
+                ops.convert_to_numpy(term)[:, :found]
+                for term in draw(rows, tfp_seed(generator))
+            ]
+        )
+    z, log_posterior, log_prior = (
+        np.concatenate(terms, axis=1) for terms in zip(*drawn, strict=True)
+    )
+    z = z.reshape(-1, *z.shape[2:])
+
+    block = _PAIRS // (batch_size * math.prod(z.shape[1:]))
+    block = min(max(block, 1), len(z))
+    log_marginal = np.full(len(z), -np.inf)
+    progress = keras.utils.Progbar(
+        len(x), verbose=int(verbose), unit_name="posterior"
+    )
+    for rows, found in batches(x, batch_size):
+        start = 0
+        for some, count in batches(z, block):
+            term = log_sum(rows, ops.convert_to_tensor(found), some)
+            part = slice(start, start + count)
+            log_marginal[part] = np.logaddexp(
+                log_marginal[part], ops.convert_to_numpy(term)[:count]
+            )
+            start += count
+        progress.add(found)
+    log_marginal = log_marginal.reshape(num_samples, -1) - np.log(len(x))
+
+    def mean_and_error(terms: np.ndarray) -> tuple[float, float]:
+        each = terms.mean(axis=0)
+        return each.mean(), each.std(ddof=1) / np.sqrt(len(each))
+
+    return AggregatePosterior(
+        *mean_and_error(log_posterior - log_marginal),
+        *mean_and_error(log_marginal - log_prior),
+    )

@@ -1,0 +1,1 @@
+"""Layers that turn parameters into a distribution."""

@@ -1,0 +1,149 @@
+"""Families of counts, the same for every element of an event."""
+
+import functools
+
+import keras
+
+from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = [
+    "IndependentNegativeBinomial",
+    "IndependentPoisson",
+    "IndependentZeroInflatedNegativeBinomial",
+    "IndependentZeroInflatedPoisson",
+]
+
+# A number of failures need not be whole; TFP would check that it is.
+_negative_binomial = functools.partial(
+    tfd.NegativeBinomial, require_integer_total_count=False
+)
+
+
+def _zero_inflated(
+    distribution: tfd.Distribution, zero_logits: Tensor
+) -> tfd.Distribution:
+    """A mixture of a point at 0, with these log-odds, and a distribution."""
+    # TFP takes the logits of point and distribution to be l and -l, so that l
+    # is half the log-odds. From probabilities it would lose 1 - p for p near 1.
+    return tfd.Inflated(distribution, inflated_loc_logits=0.5 * zero_logits)
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class IndependentPoisson(IndependentLayer):
+    """Independent Poisson variables, from log rates.
+
+    For counts 0, 1, 2, ... whose variance is their mean: photons, words.
+
+    Args:
+        event_shape: int or tuple of ints.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: logarithms of the rates, a rate being the expected count; flat
+            or channels last.
+
+    Returns:
+        `tfd.Independent(tfd.Poisson)` over `event_shape`, of float dtype.
+
+    Raises:
+        ValueError: if the inputs are of the wrong width.
+    """
+
+    family = tfd.Poisson
+    parameters = ("log_rate",)
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class IndependentNegativeBinomial(IndependentLayer):
+    """Independent negative binomial variables: counts that scatter more.
+
+    For counts 0, 1, 2, ... whose variance exceeds their mean m = total_count
+    exp(logits): it is m + m**2 / total_count. For infinitely many it is the
+    Poisson.
+
+    Args:
+        event_shape: int or tuple of ints.
+        total_count: the inverse dispersion, any positive number; `"learned"`,
+            `"shared"` or a number.
+        min_scale: the floor of `total_count`.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: raw total counts if learned, then log-odds of one count more;
+            flat or channels last.
+
+    Returns:
+        `tfd.Independent(tfd.NegativeBinomial)` over `event_shape`, of float
+        dtype.
+
+    Raises:
+        ValueError: see `IndependentLayer`.
+    """
+
+    family = _negative_binomial
+    parameters = ("total_count", "logits")
+    positive = {"total_count": "learned"}
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class IndependentZeroInflatedPoisson(IndependentLayer):
+    """Independent Poisson variables, some of which are 0 for other reasons.
+
+    For counts with more zeros than a Poisson has: drop-outs of a detector.
+
+    Args:
+        event_shape: int or tuple of ints.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: logarithms of the rates, then log-odds of a drop-out, sigmoid(l)
+            its probability; flat or channels last.
+
+    Returns:
+        `tfd.Independent(tfd.Inflated)` over `event_shape`, of float dtype.
+
+    Raises:
+        ValueError: if the inputs are of the wrong width.
+    """
+
+    parameters = ("log_rate", "zero_logits")
+
+    def element_distribution(
+        self, log_rate: Tensor, zero_logits: Tensor
+    ) -> tfd.Distribution:
+        return _zero_inflated(tfd.Poisson(log_rate=log_rate), zero_logits)
+
+
+@keras.saving.register_keras_serializable("tfp_vae")
+class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
+    """Independent negative binomials, some of which are 0 for other reasons.
+
+    For scattered counts with many zeros: reads of single cells.
+
+    Args:
+        event_shape: int or tuple of ints.
+        total_count: as in `IndependentNegativeBinomial`.
+        min_scale: the floor of `total_count`.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: raw total counts if learned, then log-odds of one count more,
+            then log-odds of a drop-out; flat or channels last.
+
+    Returns:
+        `tfd.Independent(tfd.Inflated)` over `event_shape`, of float dtype.
+
+    Raises:
+        ValueError: see `IndependentLayer`.
+    """
+
+    parameters = ("total_count", "logits", "zero_logits")
+    positive = {"total_count": "learned"}
+
+    def element_distribution(
+        self, total_count: Tensor, logits: Tensor, zero_logits: Tensor
+    ) -> tfd.Distribution:
+        return _zero_inflated(
+            _negative_binomial(total_count, logits), zero_logits
+        )

@@ -1,0 +1,66 @@
+"""The base of layers for symmetric families with a location and a scale."""
+
+from typing import Any
+
+from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.maximum_likelihood import maximum_likelihood_scale
+from tfp_vae.substrate import Tensor
+
+__all__ = ["LocationScaleLayer"]
+
+
+class LocationScaleLayer(IndependentLayer):
+    """The base of layers for densities f((y - loc) / scale) / scale.
+
+    `score` is all that a subclass adds to those of `IndependentLayer`; the
+    optimal scale follows from it.
+
+    Args:
+        event_shape: int or tuple of ints.
+        **kwargs: of `IndependentLayer`.
+
+    Call arguments:
+        inputs: parameters, flat or with the channels last.
+
+    Returns:
+        `tfd.Independent` over `event_shape`.
+
+    Raises:
+        ValueError: see `IndependentLayer`; or if with `scale="optimal"` another
+            parameter is not a number.
+    """
+
+    parameters: tuple[str, ...] = ("loc", "scale")
+    positive: dict[str, str | float] = {"scale": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
+        if self.modes["scale"] != "optimal":
+            return
+        for name, mode in self.modes.items():
+            if name != "scale" and isinstance(mode, str):
+                raise ValueError(
+                    "An optimal scale is worked out for a known threshold or "
+                    f'shape: with scale="optimal", {name} must be a number. '
+                    f"Received: {name}={mode!r}."
+                )
+
+    def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What the maximum-likelihood scale depends on.
+
+        Args:
+            u: absolute residuals in units of the scale, any shape.
+
+        Returns:
+            `w(u) = -u (log f)'(u)`, the share of each residual in the equation
+            mean(w) = 1 for the scale, and `u w'(u)`; both like u.
+        """
+        raise NotImplementedError
+
+    def optimal_scale(self, residual: Tensor) -> Tensor:
+        return maximum_likelihood_scale(residual, self.score, self.min_scale)

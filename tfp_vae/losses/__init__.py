@@ -1,0 +1,15 @@
+"""From loss to likelihood, and back."""
+
+from tfp_vae.losses.effective_beta import effective_beta
+from tfp_vae.losses.likelihood_from_loss import (
+    LossLikelihood,
+    likelihood_from_loss,
+)
+from tfp_vae.losses.negative_log_likelihood import NegativeLogLikelihood
+
+__all__ = [
+    "LossLikelihood",
+    "NegativeLogLikelihood",
+    "effective_beta",
+    "likelihood_from_loss",
+]

@@ -1,0 +1,117 @@
+"""What a batch offers an objective, and what an objective gives back."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["ObjectiveTerms", "Step", "path_only_log_prob"]
+
+
+class ObjectiveTerms(NamedTuple):
+    """The terms of an objective, each `[B]`, in nats per example.
+
+    Attributes:
+        log_likelihood: E_q[log p(x|z)], summed over the event, averaged over
+            the samples of z.
+        kl: KL(q(z|x) || p(z)), summed over the latent event.
+        objective: what is maximised; the loss is minus its mean.
+        reports: further scalars that an objective gives by name, such as the
+            weight that a schedule has reached.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+    objective: Tensor
+    reports: dict[str, Tensor] = {}
+
+
+class Step(NamedTuple):
+    """One batch, checked, as an objective combines it.
+
+    Attributes:
+        log_likelihood: log p(x|z) of every sample, `[S, B]`, nats.
+        kl: KL(q(z|x) || p(z)), `[B]`, nats.
+        posterior: q(z|x), of batch shape `[B]`.
+        prior: p(z), of batch shape `[]` or `[B]`.
+        z: the samples, `[S, B, *latent]`, or None.
+        number: the training step, a scalar float tensor, from 0; it stays 0
+            for an objective that does not count.
+        training: whether in training.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+    posterior: tfd.Distribution
+    prior: tfd.Distribution
+    z: Tensor | None
+    number: Tensor
+    training: bool
+
+    def samples(self) -> Tensor:
+        """`z`, where it is needed.
+
+        Returns:
+            `[S, B, *latent]`.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.z is None:
+            raise ValueError(
+                "This objective is worked out at samples of the posterior: "
+                "pass them as z=posterior.sample(). Received: z=None."
+            )
+        return self.z
+
+    def log_ratio(self, path_only: bool = False) -> Tensor:
+        """log p(z) - log q(z|x) of every sample.
+
+        Args:
+            path_only: whether the parameters of the posterior shall act
+                through the samples alone (see `path_only_log_prob`).
+
+        Returns:
+            `[S, B]`, nats.
+        """
+        z = self.samples()
+        log_q = (
+            path_only_log_prob(self.posterior, z)
+            if path_only
+            else self.posterior.log_prob(z)
+        )
+        return self.prior.log_prob(z) - log_q
+
+    def log_weights(self, path_only: bool = False) -> Tensor:
+        """log p(x, z) - log q(z|x) of every sample.
+
+        Args:
+            path_only: as in `log_ratio`.
+
+        Returns:
+            `[S, B]`, nats.
+        """
+        return self.log_likelihood + self.log_ratio(path_only)
+
+
+def path_only_log_prob(distribution: tfd.Distribution, z: Tensor) -> Tensor:
+    """log q(z), whose gradient in q's parameters goes through z alone.
+
+    What a second look at the same, constant samples gives has the score as its
+    gradient, whose mean is zero: it is taken away. This needs no list of the
+    parameters, so any distribution will do.
+
+    Args:
+        distribution: q.
+        z: reparameterised samples, `[S, B, *latent]`.
+
+    Returns:
+        `[S, B]`, nats.
+
+    Reference:
+        Roeder, Wu, Duvenaud. Sticking the landing. NeurIPS 2017.
+        https://arxiv.org/abs/1703.09194
+    """
+    score = distribution.log_prob(ops.stop_gradient(z))
+    return distribution.log_prob(z) - (score - ops.stop_gradient(score))

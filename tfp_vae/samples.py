@@ -1,0 +1,58 @@
+"""Samples of z beside a batch of data: `[S, B, ...]` and `[S * B, ...]`."""
+
+from keras import ops
+
+from tfp_vae.checks import check_log_prob
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["as_one_batch", "copies", "log_likelihood_of_samples"]
+
+
+def as_one_batch(z: Tensor) -> Tensor:
+    """Samples for a decoder, which need take no more than one batch dimension.
+
+    Args:
+        z: `[S, B, *latent]`.
+
+    Returns:
+        `[S * B, *latent]`.
+    """
+    return ops.reshape(z, (-1, *z.shape[2:]))
+
+
+def copies(x: Tensor, samples: int) -> Tensor:
+    """Data for a likelihood of batch shape `[S * B]`, sample by sample.
+
+    Args:
+        x: `[B, *event]`.
+        samples: S.
+
+    Returns:
+        `[S * B, *event]`.
+    """
+    return ops.tile(x, (samples, *[1] * (len(x.shape) - 1)))
+
+
+def log_likelihood_of_samples(
+    x: Tensor, likelihood: tfd.Distribution, samples: int | None
+) -> Tensor:
+    """log p(x|z) of every sample of z.
+
+    Args:
+        x: data, `[B, *event]`, as the likelihood takes them.
+        likelihood: p(x|z), of batch shape `[B]`, `[S, B]` or `[S * B]`.
+        samples: S, or None if z has no dimension of samples.
+
+    Returns:
+        `[S, B]`, nats; S is 1 without a dimension of samples.
+
+    Raises:
+        ValueError: if the likelihood gives more than one number an example.
+    """
+    if samples is not None and len(likelihood.batch_shape) == 1:
+        x = copies(x, samples)
+    log_likelihood = likelihood.log_prob(x)
+    check_log_prob(log_likelihood, likelihood)
+    if samples is None:
+        return log_likelihood[None]
+    return ops.reshape(log_likelihood, (samples, -1))

@@ -1,0 +1,164 @@
+"""Several training steps in one loop of a TensorFlow graph."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_vae.training.execution import execution
+from tfp_vae.training.rows import Rows
+
+__all__ = ["can_loop", "looped", "loops_pay", "refined"]
+
+# In a loop XLA on a CPU takes several times as long for the gradients of
+# convolutions. The others it takes apart into loops of its own.
+_SLOW_IN_XLA = re.compile(
+    ".*Conv.*|(Stateless)?While|Cholesky.*|MatrixTriangularSolve|MatrixInverse"
+    "|MatrixSolve.*|MatrixDeterminant|LogMatrixDeterminant|Qr|Svd|.*Eig.*"
+)
+# Left out without a word, or drawn without the seed of TensorFlow.
+_LOST_IN_XLA = re.compile(
+    "Assert|CheckNumerics.*|Print.*|Random.*|TruncatedNormal|Multinomial"
+)
+
+
+def can_loop(model: keras.Model) -> bool:
+    """Whether this loop may stand in for Keras' own.
+
+    Args:
+        model: compiled, in Keras' sense.
+
+    Returns:
+        A bool; False for eager steps and under a `tf.distribute` strategy.
+    """
+    plain = tf.distribute.get_strategy()
+    return (
+        not model.run_eagerly
+        and not tf.distribute.has_strategy()
+        and model.distribute_strategy is plain
+    )
+
+
+def loops_pay(model: keras.Model, x: Any) -> bool:
+    """Whether several steps in one loop take less time than one by one.
+
+    Args:
+        model: built.
+        x: data, as `fit` takes them.
+
+    Returns:
+        True; so does Keras' own loop, which runs over pipelines.
+    """
+    return True
+
+
+def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of training as this backend runs it best.
+
+    Args:
+        model: compiled, in Keras' sense.
+        step: Keras' own.
+
+    Returns:
+        `step`: there is nothing to be mended.
+    """
+    return step
+
+
+def looped(
+    model: keras.Model, several: int, may_compile: bool
+) -> Callable[..., Any]:
+    """What runs each execution of several steps on rows that are held.
+
+    Keras' own loop takes each batch out of the pipeline in the graph, where its
+    size is not known, and asks at each step twice whether there is another.
+
+    Args:
+        model: whose `train_step` runs.
+        several: the most steps of one execution.
+        may_compile: whether XLA may compile the loop, where it is likely to be
+            faster, though the steps are not compiled.
+
+    Returns:
+        A function from the rows and an iterator over batches of their numbers
+        to the logs after the last step.
+    """
+
+    @tf.function(jit_compile=model.jit_compile, reduce_retracing=True)
+    def step(rows: Rows, numbers: Any) -> Any:
+        data = (tf.gather(r, numbers) for r in rows)
+        return model.train_step(keras.utils.pack_x_y_sample_weight(*data))
+
+    loop = _Loop(step, model, may_compile)
+    run = execution(
+        lambda _, rows, batches, count: (loop(rows, batches, count), None),
+        lambda _, rows, numbers: (step(rows, numbers), None),
+        np.stack,
+        several,
+    )
+    return lambda rows, iterator: run(rows, None, iterator)[0]
+
+
+class _Loop:
+    """A step in a loop, in XLA as one piece where that is better.
+
+    As one piece it keeps the weights where they are between two steps.
+    """
+
+    def __init__(
+        self, step: Any, model: keras.Model, may_compile: bool
+    ) -> None:
+        def steps(rows: Rows, batches: Any, count: Any) -> Any:
+            logs = step(rows, batches[0])
+            for i in tf.range(1, count):
+                logs = step(rows, batches[i])
+            return logs
+
+        self._step = step
+        self._plain = tf.function(steps, reduce_retracing=True)
+        self._compiled = tf.function(steps, jit_compile=True)
+        self._is_own_choice = not model.jit_compile
+        self._compiles: bool | None = None
+        if self._is_own_choice and not (
+            may_compile
+            and all(layer.supports_jit for layer in model._flatten_layers())
+        ):
+            self._compiles = False
+
+    def __call__(self, rows: Rows, batches: Any, count: int) -> Any:
+        number = tf.constant(count)
+        if self._compiles is None:
+            step = self._step.get_concrete_function(rows, batches[0])
+            self._compiles = _suits_xla(step, self._is_own_choice)
+        if not self._compiles:
+            return self._plain(rows, batches, number)
+        try:
+            return self._compiled(rows, batches, number)
+        except tf.errors.OpError:
+            if not self._is_own_choice:
+                raise
+            # XLA has no such operation. It runs all or nothing: no step has
+            # been taken.
+            self._compiles = False
+            return self._plain(rows, batches, number)
+
+
+def _suits_xla(step: Any, keeps_effects: bool) -> bool:
+    """Whether a traced step is faster as part of a loop in XLA, and the same.
+
+    Args:
+        step: a concrete function.
+        keeps_effects: whether assertions and seeds must not be lost.
+    """
+    graph = step.graph.as_graph_def()
+    nodes = [*graph.node]
+    for function in graph.library.function:
+        nodes += function.node_def
+    return not any(
+        _SLOW_IN_XLA.fullmatch(node.op)
+        or (keeps_effects and _LOST_IN_XLA.fullmatch(node.op))
+        for node in nodes
+    )

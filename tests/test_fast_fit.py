@@ -6,9 +6,12 @@ import pytest
 from support import BACKEND, numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.training import plan as pacing
-from tfp_vae.training.plan import steps_of_epoch, steps_per_execution
+from tfp_vae.training import plan as planning
+from tfp_vae.training.data import Data
+from tfp_vae.training.follows_batches import follows_batches
+from tfp_vae.training.plan import Plan, make_plan
 from tfp_vae.training.rows import RowNumbers
+from tfp_vae.training.switches import Switches
 
 X = np.random.default_rng(0).normal(size=(83, 4)).astype("float32")
 
@@ -113,32 +116,73 @@ def test_the_choice_is_saved(chosen, saved, tmp_path):
 
 
 def test_what_follows_batches_sees_each(tmp_path):
-    callbacks, vae = keras.callbacks, made()
-
-    def pace(*given, x=X, per_epoch=None):
-        return steps_per_execution(
-            vae, x, steps_of_epoch(x, 2, per_epoch), [], list(given)
-        )
-
-    assert pace() == 4
-    assert pace(x=np.zeros((8000, 1))) == 32
-    assert pace(x=iter([X])) == 1  # of unknown length
-    assert pace(x=iter([X]), per_epoch=100) == (1 if BACKEND == "jax" else 10)
-    assert pace(callbacks.EarlyStopping(), callbacks.TerminateOnNaN()) == 4
-    assert pace(callbacks.LambdaCallback(on_epoch_end=print)) == 4
-    assert pace(callbacks.LambdaCallback(on_train_batch_end=print)) == 1
+    callbacks = keras.callbacks
     path = str(tmp_path / "at.keras")
-    assert pace(callbacks.ModelCheckpoint(path)) == 4
-    assert pace(callbacks.ModelCheckpoint(path, save_freq=7)) == 1
-    assert pace(callbacks.TensorBoard(str(tmp_path))) == 4
-    assert pace(callbacks.TensorBoard(str(tmp_path), update_freq=5)) == 1
+    for callback, follows in (
+        (callbacks.EarlyStopping(), False),
+        (callbacks.TerminateOnNaN(), False),
+        (callbacks.LambdaCallback(on_epoch_end=print), False),
+        (callbacks.LambdaCallback(on_train_batch_end=print), True),
+        (callbacks.ModelCheckpoint(path), False),
+        (callbacks.ModelCheckpoint(path, save_freq=7), True),
+        (callbacks.TensorBoard(str(tmp_path)), False),
+        (callbacks.TensorBoard(str(tmp_path), update_freq=5), True),
+        (Counter(), True),
+    ):
+        assert follows_batches(callback) is follows, callback
+    counter = Counter()
+    counter.follows_batches = False
+    assert not follows_batches(counter)
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="on TensorFlow loops always pay")
-def test_a_loop_that_does_not_pay_is_not_chosen():
-    assert steps_per_execution(made(), X, 42, [], []) == 4
-    eager = made(run_eagerly=True)
-    assert steps_per_execution(eager, X, 42, [], []) == 1
+def test_steps_of_an_epoch():
+    assert Data(X).steps_of_epoch(2, None) == 42
+    assert Data(X, X).steps_of_epoch(None, None) == 3
+    assert Data(iter([X])).steps_of_epoch(2, None) == 0
+    assert Data(iter([X])).steps_of_epoch(2, 100) == 100
+    assert Data(Batches([X], 10)).steps_of_epoch(None, None) == 9
+
+
+def plan(**changes):
+    facts = {
+        "steps": 42,
+        "epochs": 2,
+        "stops": [],
+        "follows_batches": False,
+        "num_bytes": 1000,
+        "can_loop": True,
+        "loops_pipelines": False,
+    }
+    return make_plan(**{**facts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, Plan(4, holds_rows=True)),
+        ({"steps": 4000}, Plan(32, True, may_use_xla=True)),
+        ({"steps": 4000, "chooses_xla": False}, Plan(32, True)),
+        ({"steps": 0}, Plan(1, True)),
+        ({"stops": [28, 15]}, Plan(1, True)),
+        ({"stops": [30, 15]}, Plan(3, True)),
+        ({"follows_batches": True}, Plan(1, True)),
+        ({"chosen_steps": 10, "follows_batches": True}, Plan(10, True)),
+        ({"num_bytes": None}, Plan(1)),
+        ({"num_bytes": None, "loops_pipelines": True}, Plan(4)),
+        ({"num_bytes": 2**30 + 1}, Plan(4)),
+        ({"can_loop": False}, Plan(1)),
+        ({"can_loop": False, "loops_pipelines": True}, Plan(4)),
+        ({"switches": Switches(rows=False)}, Plan(4)),
+        ({"switches": Switches(loops=False)}, Plan(1, True)),
+        ({"steps": 4000, "switches": Switches(xla=False)}, Plan(32, True)),
+        (
+            {"switches": Switches(convolutions=False)},
+            Plan(4, True, fast_convolutions=False),
+        ),
+    ],
+)
+def test_the_plan(facts, expected):
+    assert plan(**facts) == expected
 
 
 class Batches(keras.utils.PyDataset):
@@ -248,7 +292,7 @@ def test_what_a_subclass_overrides_sees_what_keras_gives():
     class OwnFunction(VAE):
         def make_train_function(self, force=False):
             super().make_train_function(force)
-            assert self._rows is None
+            assert self._run.rows is None
 
     template = made()
     for own in (OwnStep, OwnFunction):
@@ -267,7 +311,7 @@ def test_a_model_is_whole_after_an_error():
     vae = made()
     with pytest.raises(RuntimeError, match="enough"):
         vae.fit(X, batch_size=2, epochs=3, verbose=0, callbacks=[Enough()])
-    assert vae._rows is None
+    assert vae._run is None
     vae.train_on_batch(X[:3])
     before = int(numpy(vae.optimizer.iterations))
     vae.fit(X[:50], X[:50], batch_size=5, verbose=0)
@@ -298,7 +342,7 @@ def test_a_long_fit_is_compiled_and_the_same(compilable, monkeypatch):
     monkeypatch.setattr(tf_loop, "_suits_xla", suits)
     losses = []
     for least, choice in ((0, "auto"), (10**6, "auto"), (0, False)):
-        monkeypatch.setattr(pacing, "_LONG", least)
+        monkeypatch.setattr(planning, "_LONG", least)
         # XLA draws other noise from the same seed: let there be next to none.
         vae = made(
             *([] if compilable else [InPython()]),

@@ -8,7 +8,7 @@ from keras import ops
 
 from tfp_vae.substrate import Tensor
 
-__all__ = ["mean", "mean_over_first", "reduce_loss"]
+__all__ = ["Reduction", "mean", "mean_over_first", "reduce_loss"]
 
 
 def mean(values: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def mean_over_first(values: Tensor) -> Tensor:
     return total / ops.cast(ops.shape(values)[0], total.dtype)
 
 
-class _Reduction(keras.losses.Loss):
+class Reduction(keras.losses.Loss):
     """Reduces what is a loss already: weights, masks and replicas included."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -61,4 +61,4 @@ def reduce_loss(
         A scalar of the dtype of the losses, or `[B]` without a reduction.
     """
     dtype = keras.backend.standardize_dtype(losses.dtype)
-    return _Reduction(name, reduction, dtype)(losses, losses, sample_weight)
+    return Reduction(name, reduction, dtype)(losses, losses, sample_weight)

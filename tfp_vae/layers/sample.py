@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.keras_internals import leave_arguments_as_they_are
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = [
@@ -189,7 +190,7 @@ class OnDistribution(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # A distribution stays one, even if Keras could turn it into a tensor.
-        self._convert_input_args = False
+        leave_arguments_as_they_are(self)
 
     def __call__(self, distribution: Any, **kwargs: Any) -> Any:
         if not isinstance(distribution, (tfd.Distribution, keras.KerasTensor)):

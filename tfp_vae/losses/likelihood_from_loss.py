@@ -1,5 +1,6 @@
 """The likelihood behind a Keras loss."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import Bernoulli, Huber, HyperbolicSecant
+from tfp_vae.keras_internals import arguments_of_loss
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["LossLikelihood", "likelihood_from_loss"]
@@ -137,15 +139,15 @@ def _poisson(config: dict[str, Any]) -> _Element:
     return _Element(lambda y_pred: tfd.Poisson(rate=y_pred + epsilon), constant)
 
 
-_ELEMENTS: dict[type, Callable[[dict[str, Any]], _Element]] = {
-    keras.losses.MeanSquaredError: _squared,
-    keras.losses.MeanAbsoluteError: _absolute,
-    keras.losses.Huber: _huber,
-    keras.losses.LogCosh: _log_cosh,
-    keras.losses.BinaryCrossentropy: _binary,
-    keras.losses.CategoricalCrossentropy: _categorical,
-    keras.losses.SparseCategoricalCrossentropy: _sparse_categorical,
-    keras.losses.Poisson: _poisson,
+_ELEMENTS: dict[str, Callable[[dict[str, Any]], _Element]] = {
+    "MeanSquaredError": _squared,
+    "MeanAbsoluteError": _absolute,
+    "Huber": _huber,
+    "LogCosh": _log_cosh,
+    "BinaryCrossentropy": _binary,
+    "CategoricalCrossentropy": _categorical,
+    "SparseCategoricalCrossentropy": _sparse_categorical,
+    "Poisson": _poisson,
 }
 
 _VARIES = (
@@ -156,31 +158,39 @@ _NO_SUM = "it is no sum over the elements of an example. "
 _CLASSES = 'Take "categorical_crossentropy".'
 
 _REASONS = {
-    keras.losses.KLDivergence: "its target is a distribution, and no outcome "
+    "KLDivergence": "its target is a distribution, and no outcome "
     "that could have a density. From categorical_crossentropy it differs by "
     f"the entropy of the target alone. {_CLASSES}",
-    keras.losses.MeanAbsolutePercentageError: "it stays bounded as y grows, so "
+    "MeanAbsolutePercentageError": "it stays bounded as y grows, so "
     'that exp(-loss) has no finite integral. Take "mae" of log y.',
-    keras.losses.MeanSquaredLogarithmicError: _VARIES
-    + 'Take "mse" of log(1 + y).',
-    keras.losses.CosineSimilarity: "it depends on the direction of y alone, so "
+    "MeanSquaredLogarithmicError": _VARIES + 'Take "mse" of log(1 + y).',
+    "CosineSimilarity": "it depends on the direction of y alone, so "
     "that exp(-loss) has no finite integral. Take tfd.VonMisesFisher, over "
     "unit vectors.",
-    keras.losses.Hinge: _VARIES + 'Take "binary_crossentropy".',
-    keras.losses.SquaredHinge: _VARIES + 'Take "binary_crossentropy".',
-    keras.losses.CategoricalHinge: _VARIES + _CLASSES,
-    keras.losses.BinaryFocalCrossentropy: _VARIES
-    + 'Take "binary_crossentropy".',
-    keras.losses.CategoricalFocalCrossentropy: _VARIES + _CLASSES,
-    keras.losses.CTC: _NO_SUM + "It is a likelihood already, of sequences.",
-    keras.losses.Dice: _NO_SUM + 'Take "binary_crossentropy".',
-    keras.losses.Tversky: _NO_SUM + 'Take "binary_crossentropy".',
-    keras.losses.Circle: _NO_SUM + _CLASSES,
+    "Hinge": _VARIES + 'Take "binary_crossentropy".',
+    "SquaredHinge": _VARIES + 'Take "binary_crossentropy".',
+    "CategoricalHinge": _VARIES + _CLASSES,
+    "BinaryFocalCrossentropy": _VARIES + 'Take "binary_crossentropy".',
+    "CategoricalFocalCrossentropy": _VARIES + _CLASSES,
+    "CTC": _NO_SUM + "It is a likelihood already, of sequences.",
+    "Dice": _NO_SUM + 'Take "binary_crossentropy".',
+    "Tversky": _NO_SUM + 'Take "binary_crossentropy".',
+    "Circle": _NO_SUM + _CLASSES,
 }
 
-# What a loss is called with and by which name: "huber" is the function
-# `keras.losses.huber`, of which `keras.losses.Huber` is the class.
-_CLASS_OF = {cls().fn: cls for cls in (*_ELEMENTS, *_REASONS)}
+
+@functools.cache
+def _name_of_function() -> dict[Any, str]:
+    """What a loss is called with, to the name of its class.
+
+    "huber" is the function `keras.losses.huber`, of which `keras.losses.Huber`
+    is the class. A Keras that lacks one of them lacks a row here.
+    """
+    return {
+        getattr(keras.losses, name)().fn: name
+        for name in (*_ELEMENTS, *_REASONS)
+        if hasattr(keras.losses, name)
+    }
 
 
 def likelihood_from_loss(
@@ -303,10 +313,13 @@ def _element(loss: Any) -> _Element:
             '"mean_squared_error" or "huber", a function of keras.losses, or '
             f"an instance of keras.losses.Loss. Received: loss={loss!r}."
         )
-    if found in _CLASS_OF:
-        found = _CLASS_OF[found]()
-    kind = type(found)
-    # A subclass may be any other function.
+    name = _name_of_function().get(found)
+    if name is not None:
+        found = getattr(keras.losses, name)()
+    kind = type(found).__name__
+    # A class of the user's may be any other function.
+    if type(found) is not getattr(keras.losses, kind, None):
+        kind = ""
     if kind not in _ELEMENTS:
         reason = _REASONS.get(
             kind,
@@ -317,8 +330,7 @@ def _element(loss: Any) -> _Element:
             "A loss has a likelihood if it is minus a log density, up to what "
             f"does not depend on y_pred. Received: loss={loss!r}: {reason}"
         )
-    # Not `get_config`, from which Keras leaves out the delta of a Huber loss.
-    config = found._fn_kwargs
+    config = arguments_of_loss(found)
     _check_targets(loss, config)
     return _ELEMENTS[kind](config)
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from tfp_vae.distributions.validated import is_validated
+from tfp_vae.keras_internals import all_layers
 from tfp_vae.substrate import EAGER_IS_SLOW, jit
 
 __all__ = ["Trial", "try_shapes"]
@@ -28,7 +29,7 @@ def _is_traceable(model: keras.Model) -> bool:
         EAGER_IS_SLOW
         and not model.run_eagerly
         # A trace can make no variables.
-        and all(layer.built for layer in model._flatten_layers())
+        and all(layer.built for layer in all_layers(model))
     )
 
 

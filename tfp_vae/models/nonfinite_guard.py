@@ -89,6 +89,8 @@ class NonFiniteGuard(keras.callbacks.Callback):
     # Keras may then call it from a thread, and training does not wait for the
     # numbers of each step.
     async_safe = True
+    # It waits for no step: several may run at once.
+    follows_batches = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,11 +109,15 @@ class NonFiniteGuard(keras.callbacks.Callback):
         ]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._keep()
+        self._good = []
 
     def on_epoch_begin(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
+        if not self._good:
+            # Not when training begins: `BackupAndRestore` may then still have
+            # to put back the weights of a run that was killed.
+            self._keep()
         self._epoch = epoch + 1
         self._step = 0
 
@@ -147,6 +153,8 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self._keep()
 
     def restore(self) -> None:
-        """Puts back the variables of the last good epoch."""
+        """Puts back the variables of the last good epoch, if one has begun."""
+        if not self._good:
+            return
         for variable, value in zip(self._variables(), self._good, strict=True):
             variable.assign(value)

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 
 from tfp_vae.layers.sample import mean_or_mode
-from tfp_vae.models.data_checks import as_keras_would, peek
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
+from tfp_vae.training.data import Data, as_keras_would, peek
+from tfp_vae.training.fast_fit import FastFit
 
 __all__ = ["Model", "Sequential"]
 
@@ -25,7 +26,7 @@ def _first_rows(values: Any) -> Any:
     return keras.ops.convert_to_tensor(as_keras_would(values[:2]))
 
 
-class _Probabilistic:
+class _Probabilistic(FastFit):
     """What is the same for all classes.
 
     Keras' `fit` on JAX first runs loss and metrics on placeholders, which no
@@ -50,17 +51,16 @@ class _Probabilistic:
             model.reset_metrics()
         return x
 
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        x = self._make_ready(x, y)
-        return super().fit(x, y, *args, **kwargs)  # type: ignore[misc]
+    def before_fit(self, data: Data) -> Data:
+        """Builds the model, its loss and its metrics.
 
-    def evaluate(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        x = self._make_ready(x, y)
-        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        Args:
+            data: as `fit` was given them.
+
+        Returns:
+            The data to be used.
+        """
+        return data._replace(x=self._make_ready(data.x, data.y))
 
     def train_on_batch(
         self, x: Any, y: Any = None, *args: Any, **kwargs: Any

@@ -13,8 +13,9 @@ from tfp_vae.evaluation.importance import (
     marginal_log_likelihood,
 )
 from tfp_vae.evaluation.joint import joint_distribution
+from tfp_vae.keras_internals import has_value
 from tfp_vae.layers.sample import mean_or_mode
-from tfp_vae.models.data_checks import examine, examine_validation
+from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial, try_shapes
 from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.parts import (
@@ -29,7 +30,8 @@ from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
-from tfp_vae.training.fast_fit import LoopedModel
+from tfp_vae.training.data import Data
+from tfp_vae.training.fast_fit import FastFit
 
 __all__ = ["VAE"]
 
@@ -41,7 +43,7 @@ _NOISE = "seed_generator_state"
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class VAE(LoopedModel):
+class VAE(FastFit, keras.Model):
     """A variational autoencoder whose decoder returns any distribution.
 
     ```none
@@ -429,90 +431,52 @@ class VAE(LoopedModel):
 
     # What users call.
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Trains the model, as `keras.Model.fit` does.
+    # Hooks of `fit`.
+
+    def before_fit(self, data: Data) -> Data:
+        """Refuses data the model cannot be trained on: see `examine`.
 
         Args:
-            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)`,
-                `(x, y)` or `(x, y, sample_weight)`.
-            y: the target of the likelihood, by default x (given, for instance,
-                the clean images when x are noisy ones).
-            batch_size: as in Keras.
-            epochs: as in Keras.
-            verbose: as in Keras.
-            callbacks: as in Keras.
-            validation_split: as in Keras.
-            validation_data: `x_val`, `(x_val,)`, `(x_val, y_val)` or a
-                pipeline.
-            shuffle: as in Keras; the order of arrays is drawn by `np.random`,
-                which `keras.utils.set_random_seed` seeds.
-            class_weight: as in Keras.
-            sample_weight: `[N]`, the weight of each example in the loss.
-            **kwargs: the further arguments of `keras.Model.fit`.
-
-        The values of arrays are all looked at before the first step; of a
-        pipeline, those of the first batch. Arrays of up to 1 GiB are copied to
-        the device once a call, and the compiled steps take their rows there.
+            data: as `fit` was given them, or those to validate on.
 
         Returns:
-            The history, with `loss`, `log_likelihood` and `kl` in nats per
-            example, what the objective reports beside them (such as a `beta`
-            that changes), and `val_loss` and so on if there are validation
-            data.
+            The data to be used.
 
         Raises:
-            TypeError, ValueError: before the first step, if the parts of the
-                model, the shapes or the values of the data do not fit.
-            NonFiniteLossError: if the loss becomes NaN or infinite; the
-                weights are then those of the last good epoch.
+            TypeError, ValueError: if the parts of the model, the shapes or the
+                values of the data do not fit.
         """
-        x, y = examine(self, x, y, sample_weight)
-        if validation_data is not None:
-            validation_data = examine_validation(self, validation_data)
+        x, y = examine(self, *data)
         if self.compiled and self.optimizer and not self.optimizer.built:
             # Now, so that the guard keeps its variables from the start.
             with strategy_scope(self):
                 self.optimizer.build(self.trainable_variables)
-        guard = NonFiniteGuard()
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(guard)
-        else:
-            if isinstance(callbacks, keras.callbacks.Callback):
-                callbacks = [callbacks]
-            # First, so that no callback saves what is no longer a number.
-            callbacks = [guard, *(callbacks or [])]
-        try:
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle,
-                class_weight=class_weight,
-                sample_weight=sample_weight,
-                **kwargs,
-            )
-        except NonFiniteLossError:
+        return Data(x, y, data.sample_weight)
+
+    def own_callbacks(self) -> list[keras.callbacks.Callback]:
+        """The guard, which comes first.
+
+        So no callback saves what is no longer a number.
+
+        Returns:
+            A list of one.
+        """
+        return [NonFiniteGuard()]
+
+    def after_failure(
+        self, error: BaseException, own: list[keras.callbacks.Callback]
+    ) -> None:
+        """Puts back the weights of the last good epoch, if they are lost.
+
+        Args:
+            error: what was raised.
+            own: what `own_callbacks` gave.
+        """
+        (guard,) = own
+        if isinstance(error, NonFiniteLossError) or not all(
+            map(has_value, self.trainable_variables)
+        ):
             guard.restore()
-            raise
 
     def evaluate(
         self,
@@ -547,9 +511,6 @@ class VAE(LoopedModel):
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        # `fit` has looked at its validation data already.
-        if not kwargs.get("_use_cached_eval_dataset", False):
-            x, y = examine(self, x, y, sample_weight)
         self._evaluation_seed_generator.state.assign(
             [self._evaluation_seed if seed is None else seed, 0]
         )

@@ -10,6 +10,7 @@ from tfp_vae import checks
 from tfp_vae.arguments import check_one_of, check_positive_int, is_weight
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.keras_internals import leave_arguments_as_they_are
 from tfp_vae.objectives.step import ObjectiveTerms, Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.samples import log_likelihood_of_samples
@@ -88,7 +89,7 @@ class Objective(keras.layers.Layer):
         # Data must reach log_prob as they are, whatever the precision policy.
         super().__init__(autocast=False, **kwargs)
         # A distribution stays one, even if Keras could turn it into a tensor.
-        self._convert_input_args = False
+        leave_arguments_as_they_are(self)
         self.num_samples = check_positive_int("num_samples", num_samples)
         self.kl = check_one_of("kl", kl, ("auto", "exact", "monte_carlo"))
         self.step: keras.Variable | None = None

@@ -1,15 +1,16 @@
 """What `fit` is given, looked at before the first step."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from types import GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["are_arrays", "as_keras_would", "check_finite", "peek", "split"]
+__all__ = ["Data", "as_keras_would", "check_finite", "peek"]
 
 # Rows that are tried on the likelihood, beside the two with the extreme values.
 _FIRST_ROWS = 2
@@ -105,48 +106,111 @@ def as_keras_would(values: Any) -> np.ndarray:
     return array
 
 
-def are_arrays(*data: Any) -> bool:
-    """Whether data are arrays or tensors with as many rows each.
+class Data(NamedTuple):
+    """What `fit` is given: arrays, or a pipeline in `x`.
 
-    Args:
-        *data: x, y and weights, as `fit` takes them; the last ones may be None.
-
-    Returns:
-        A bool.
+    Attributes:
+        x: arrays or tensors, `[N, ...]`, in any nesting; or a pipeline.
+        y: targets, when x are arrays.
+        sample_weight: weights of examples, when x are arrays.
     """
-    given = [array for array in data if array is not None]
-    return (
-        all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in given)
-        and len({len(array) for array in given}) == 1
-    )
 
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
 
-def split(
-    arrays: tuple[Any, ...], validation_split: float
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The first rows to train on and the last ones to validate on.
+    @property
+    def arrays(self) -> list[Any]:
+        """All arrays, without their nesting, each once."""
+        leaves = keras.tree.flatten([part for part in self if part is not None])
+        return list({id(leaf): leaf for leaf in leaves}.values())
 
-    Args:
-        arrays: x, y and weights, `[N, ...]` each, or None.
-        validation_split: the share of the last ones, in (0, 1).
-
-    Returns:
-        Two tuples like `arrays`.
-
-    Raises:
-        ValueError: if one of the two would have no rows.
-    """
-    count = len(arrays[0])
-    at = int(np.floor(count * (1.0 - validation_split)))
-    if not 0 < at < count:
-        raise ValueError(
-            "Both parts of a validation split must have examples. Received: "
-            f"validation_split={validation_split} of {count} examples."
+    @property
+    def are_arrays(self) -> bool:
+        """Whether the data are arrays of as many rows each."""
+        return (
+            self.x is not None
+            and all(
+                (isinstance(a, np.ndarray) or ops.is_tensor(a)) and len(a.shape)
+                for a in self.arrays
+            )
+            and len({len(a) for a in self.arrays}) == 1
         )
 
-    def part(rows: slice) -> tuple[Any, ...]:
-        # x may be its own target, and stay so.
-        parts = {id(a): a if a is None else a[rows] for a in arrays}
-        return tuple(parts[id(a)] for a in arrays)
+    @property
+    def num_rows(self) -> int:
+        """N, of arrays."""
+        return len(self.arrays[0])
 
-    return part(slice(at)), part(slice(at, None))
+    @property
+    def num_bytes(self) -> int:
+        """The size that arrays will have on the device."""
+        return sum(
+            math.prod(array.shape) * _bytes_of_one(array)
+            for array in self.arrays
+        )
+
+    def steps_of_epoch(
+        self, batch_size: int | None, steps_per_epoch: int | None
+    ) -> int:
+        """Steps of an epoch.
+
+        Args:
+            batch_size: as `fit` takes it.
+            steps_per_epoch: as `fit` takes it.
+
+        Returns:
+            An int, 0 where it is not known beforehand.
+        """
+        if steps_per_epoch:
+            return steps_per_epoch
+        if self.are_arrays:
+            return -(-self.num_rows // (batch_size or 32))
+        if hasattr(self.x, "shape"):
+            return -(-len(self.x) // (batch_size or 32))
+        try:
+            return len(self.x)
+        except TypeError:  # a generator, or a `tf.data` pipeline without end
+            return 0
+
+    def split(self, validation_split: float) -> "tuple[Data, Data]":
+        """The first rows to train on and the last ones to validate on.
+
+        Args:
+            validation_split: the share of the last ones, in (0, 1).
+
+        Returns:
+            The two parts.
+
+        Raises:
+            ValueError: if one of the two would have no rows.
+        """
+        count = self.num_rows
+        at = int(np.floor(count * (1.0 - validation_split)))
+        if not 0 < at < count:
+            raise ValueError(
+                "Both parts of a validation split must have examples. "
+                f"Received: validation_split={validation_split} of {count} "
+                "examples."
+            )
+        return self._rows(slice(at)), self._rows(slice(at, None))
+
+    def _rows(self, rows: slice) -> "Data":
+        # x may be its own target, and stay so.
+        parts = {id(array): array[rows] for array in self.arrays}
+        return Data(
+            *(
+                None
+                if part is None
+                else keras.tree.map_structure(lambda a: parts[id(a)], part)
+                for part in self
+            )
+        )
+
+
+def _bytes_of_one(array: Any) -> int:
+    """Of an element, as Keras would have it."""
+    dtype = keras.backend.standardize_dtype(array.dtype)
+    if "float" in dtype:
+        dtype = keras.config.floatx()
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize

@@ -1,7 +1,8 @@
 """Several training steps in one compiled loop, which Keras has not on JAX."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,12 +11,22 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from tfp_vae.training.data import are_arrays
+from tfp_vae.keras_internals import has_value
 from tfp_vae.training.execution import execution
 from tfp_vae.training.jax_convolutions import with_fast_convolutions
+from tfp_vae.training.plan import Plan
 from tfp_vae.training.rows import Rows
 
-__all__ = ["can_loop", "looped", "loops_pay", "refined"]
+__all__ = [
+    "LOOPS_PIPELINES",
+    "can_loop",
+    "fast_step",
+    "keeping_state",
+    "looped",
+]
+
+#: Keras' own loop over a pipeline is one in Python.
+LOOPS_PIPELINES = False
 
 
 def can_loop(model: keras.Model) -> bool:
@@ -36,26 +47,14 @@ def can_loop(model: keras.Model) -> bool:
     )
 
 
-def loops_pay(model: keras.Model, x: Any) -> bool:
-    """Whether several steps in one loop take less time than one by one.
-
-    Args:
-        model: built.
-        x: data, as `fit` takes them.
-
-    Returns:
-        A bool; False for a pipeline, over which Keras' own loop is one in
-        Python.
-    """
-    return are_arrays(x) and can_loop(model)
-
-
-def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
+def fast_step(
+    model: keras.Model, step: Callable[..., Any]
+) -> Callable[..., Any]:
     """A step of training as this backend runs it best.
 
     Args:
         model: compiled, in Keras' sense.
-        step: Keras' own.
+        step: Keras' own, or one of the user.
 
     Returns:
         One with convolutions in the form that is fast on a CPU, where it is
@@ -66,15 +65,40 @@ def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def looped(
-    model: keras.Model, several: int, may_compile: bool
-) -> Callable[..., Any]:
+@contextlib.contextmanager
+def keeping_state(model: keras.Model) -> Iterator[None]:
+    """Puts the values back that Keras' trainer has taken out of the variables.
+
+    Args:
+        model: compiled, in Keras' sense.
+
+    Yields:
+        Nothing.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    variables = [
+        *model.variables,
+        *model.metrics_variables,
+        *(optimizer.variables if optimizer is not None else ()),
+    ]
+    before = [(v, v.value) for v in variables if has_value(v)]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()
+        for variable, value in before:
+            if not has_value(variable) and not value.is_deleted():
+                variable.assign(value)
+        raise
+
+
+def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
     """What runs each execution of several steps on rows that are held.
 
     Args:
         model: whose `train_step` runs.
-        several: the most steps of one execution.
-        may_compile: of no meaning here, where all steps are compiled.
+        plan: how many steps, and whether convolutions are brought to the form
+            that is fastest. All steps are compiled here.
 
     Returns:
         A function from the rows, the state and an iterator over batches of
@@ -83,12 +107,13 @@ def looped(
 
     def step(state: Any, rows: Rows, numbers: Any) -> tuple[Any, Any]:
         # Not `ops.take`, which looks for numbers out of range.
-        data = (r[numbers] for r in rows)
+        data = jax.tree.map(lambda r: r[numbers], rows)
         return model.train_step(
             state, keras.utils.pack_x_y_sample_weight(*data)
         )
 
-    step = refined(model, step)
+    if plan.fast_convolutions:
+        step = fast_step(model, step)
     # Traced once, for the shape of the logs and for the loop.
     inside = jax.jit(step)
 
@@ -113,7 +138,7 @@ def looped(
         loop,
         jax.jit(step, donate_argnums=0),
         _stacked,
-        several,
+        plan.steps,
     )
 
 

@@ -1,124 +1,101 @@
-"""How many steps run in one compiled loop before Python looks again."""
+"""How a call of `fit` runs: decided once, by a pure function."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
-import keras
+from tfp_vae.training.switches import Switches
 
-from tfp_vae.models.nonfinite_guard import NonFiniteGuard
-from tfp_vae.substrate import KERAS_COMPILES_LOOPS
-
-if KERAS_COMPILES_LOOPS:
-    from tfp_vae.training import tensorflow_loop as loop
-else:
-    from tfp_vae.training import jax_loop as loop  # type: ignore[no-redef]
-
-__all__ = ["is_long", "loop", "steps_of_epoch", "steps_per_execution"]
+__all__ = ["Plan", "make_plan"]
 
 # A loop of this many steps has won nearly all there is to win.
-_MOST = 32
+_MOST_STEPS = 32
 # How often progress shows in an epoch, at least.
 _UPDATES = 10
-
 # Steps that save more time than XLA takes to compile one, a second or two.
 _LONG = 1_000
+# What is larger is fed batch by batch.
+_MOST_BYTES = 2**30
 
-_HOOKS = (
-    "on_batch_begin",
-    "on_batch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-)
-_INDIFFERENT = (
-    NonFiniteGuard,
-    keras.callbacks.History,
-    keras.callbacks.ProgbarLogger,
-    keras.callbacks.TerminateOnNaN,
-)
-# Keras' own that look at batches only when they are told to.
-_FREQUENCIES = {
-    keras.callbacks.BackupAndRestore: "save_freq",
-    keras.callbacks.ModelCheckpoint: "save_freq",
-    keras.callbacks.TensorBoard: "update_freq",
-}
+_ALL_ON = Switches()
 
 
-def _follows_batches(callback: keras.callbacks.Callback) -> bool:
-    if type(callback) in _INDIFFERENT:
-        return False
-    if type(callback) in _FREQUENCIES:
-        return getattr(callback, _FREQUENCIES[type(callback)]) != "epoch"
-    base = keras.callbacks.Callback
-    # A LambdaCallback has its hooks on the instance.
-    return any(
-        getattr(getattr(callback, hook), "__func__", None)
-        is not getattr(base, hook)
-        for hook in _HOOKS
-    )
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a call of `fit` runs.
 
-
-def steps_of_epoch(
-    x: Any, batch_size: int | None, steps_per_epoch: int | None
-) -> int:
-    """Steps of an epoch.
-
-    Args:
-        x: data, as `fit` takes them.
-        batch_size: as `fit` takes it.
-        steps_per_epoch: as `fit` takes it.
-
-    Returns:
-        An int, 0 where it is not known beforehand.
+    Attributes:
+        steps: the most steps that run in one execution.
+        holds_rows: whether the data stay on the device.
+        may_use_xla: whether XLA may compile the loop where it is likely to be
+            faster, though Keras would not have it compiled.
+        fast_convolutions: whether convolutions run in the form that is
+            fastest.
     """
-    if steps_per_epoch:
-        return steps_per_epoch
-    if hasattr(x, "shape"):
-        return -(-len(x) // (batch_size or 32))
-    try:
-        return len(x)
-    except TypeError:  # a generator, or a `tf.data` pipeline without end
-        return 0
+
+    steps: int = 1
+    holds_rows: bool = False
+    may_use_xla: bool = False
+    fast_convolutions: bool = True
 
 
-def is_long(steps: int) -> bool:
-    """Whether a call of `fit` makes up for the time of compiling it well.
-
-    Args:
-        steps: of all epochs.
-
-    Returns:
-        A bool.
-    """
-    return steps >= _LONG
-
-
-def steps_per_execution(
-    model: keras.Model,
-    x: Any,
+def make_plan(
+    *,
     steps: int,
-    exact: list[int],
-    callbacks: list[keras.callbacks.Callback],
-) -> int:
-    """Keras' `steps_per_execution`, chosen for `fit`.
+    epochs: int,
+    stops: Sequence[int],
+    follows_batches: bool,
+    num_bytes: int | None,
+    can_loop: bool,
+    loops_pipelines: bool,
+    chosen_steps: int | None = None,
+    chooses_xla: bool = True,
+    switches: Switches = _ALL_ON,
+) -> Plan:
+    """Decides how a call of `fit` runs.
 
     A compiled loop saves the way from Python and back, which for a small
     network takes longer than the arithmetic of a step.
 
     Args:
-        model: compiled, in Keras' sense, and built.
-        x: data, as `fit` takes them.
-        steps: of an epoch.
-        exact: numbers of steps after which Keras shall stop though there are
+        steps: of an epoch, 0 where it is not known beforehand.
+        epochs: how many are to be run.
+        stops: numbers of steps after which Keras shall stop though there are
             further data, which it does between two executions only.
-        callbacks: of which one that follows single batches makes it 1.
+        follows_batches: whether a callback looks at single batches.
+        num_bytes: the size of the data, or None if they may not be held.
+        can_loop: whether this backend can run its own loop on the model.
+        loops_pipelines: whether Keras compiles loops over pipelines.
+        chosen_steps: the user's `steps_per_execution`, or None for ours.
+        chooses_xla: whether `jit_compile` was left to us.
+        switches: what may be done for speed.
 
     Returns:
-        An int >= 1, small enough for ten updates of the progress in an epoch.
+        A `Plan`: with steps that are few enough for ten updates of the
+        progress in an epoch.
     """
-    if any(map(_follows_batches, callbacks)) or not loop.loops_pay(model, x):
-        return 1
-    most = min(max(steps // _UPDATES, 1), _MOST)
-    return max(
-        several
-        for several in range(1, most + 1)
-        if not any(count % several for count in exact)
+    holds_rows = (
+        switches.rows
+        and can_loop
+        and num_bytes is not None
+        and num_bytes <= _MOST_BYTES
+    )
+    several = 1
+    if chosen_steps is not None:
+        several = chosen_steps
+    elif (
+        switches.loops
+        and not follows_batches
+        and (loops_pipelines or (can_loop and num_bytes is not None))
+    ):
+        most = min(max(steps // _UPDATES, 1), _MOST_STEPS)
+        several = max(
+            number
+            for number in range(1, most + 1)
+            if not any(count % number for count in stops)
+        )
+    return Plan(
+        several,
+        holds_rows,
+        may_use_xla=switches.xla and chooses_xla and epochs * steps >= _LONG,
+        fast_convolutions=switches.convolutions,
     )

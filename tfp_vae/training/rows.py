@@ -1,49 +1,53 @@
 """Data that stay on the device: `fit` sees their row numbers alone."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-# Keras takes an adapter for `x`, but has no public name for its base class.
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from tfp_vae.keras_internals import DataAdapter
+from tfp_vae.training.data import Data, as_keras_would
 
-from tfp_vae.substrate import Tensor
-from tfp_vae.training.data import as_keras_would
+__all__ = ["RowNumbers", "Rows", "can_hold", "held"]
 
-__all__ = ["RowNumbers", "Rows", "held"]
-
-#: What `held` gives: x, y and weights as far as there are any.
-Rows = tuple[Tensor, ...]
-
-# What is larger is fed batch by batch.
-_MOST_BYTES = 2**30
+#: What `held` gives: x, y and weights as far as there are any, each an array
+#: or a nesting of arrays.
+Rows = tuple[Any, ...]
 
 
-def held(*arrays: Any) -> Rows | None:
-    """Arrays as tensors on the device, or None if they are too large.
-
-    Args:
-        *arrays: x, y and weights, `[N, ...]` each; the last ones may be None.
+def can_hold() -> bool:
+    """Whether Keras' trainer can be fed numbers of rows.
 
     Returns:
-        Tensors, as many as were given.
+        A bool; False with a Keras that has no adapters of data as we know them.
+    """
+    return DataAdapter is not None
+
+
+def held(data: Data) -> Rows:
+    """Arrays as tensors on the device.
+
+    Args:
+        data: arrays.
+
+    Returns:
+        x, y and weights, without those that are None.
     """
     # x may be its own target: once.
-    given = {id(array): array for array in arrays if array is not None}
-    # Of any dtype; before it is converted for nothing.
-    if sum(math.prod(array.shape) for array in given.values()) > _MOST_BYTES:
-        return None
-    narrow = {i: as_keras_would(array) for i, array in given.items()}
-    if sum(array.nbytes for array in narrow.values()) > _MOST_BYTES:
-        return None
-    tensors = {i: ops.convert_to_tensor(array) for i, array in narrow.items()}
-    return tuple(tensors[id(array)] for array in arrays if array is not None)
+    tensors = {
+        id(array): ops.convert_to_tensor(as_keras_would(array))
+        for array in data.arrays
+    }
+    return tuple(
+        keras.tree.map_structure(lambda a: tensors[id(a)], part)
+        for part in data
+        if part is not None
+    )
 
 
-class RowNumbers(DataAdapter):
+class RowNumbers(DataAdapter or object):  # type: ignore[misc]
     """What Keras' trainer is fed of rows that are held: their numbers.
 
     Keras would do so by a pipeline, whose threads and iterators take longer

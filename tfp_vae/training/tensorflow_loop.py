@@ -1,5 +1,6 @@
 """Several training steps in one loop of a TensorFlow graph."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_vae.keras_internals import all_layers
 from tfp_vae.training.execution import execution
+from tfp_vae.training.plan import Plan
 from tfp_vae.training.rows import Rows
 
-__all__ = ["can_loop", "looped", "loops_pay", "refined"]
+__all__ = [
+    "LOOPS_PIPELINES",
+    "can_loop",
+    "fast_step",
+    "keeping_state",
+    "looped",
+]
+
+#: Keras compiles its own loop.
+LOOPS_PIPELINES = True
 
 # In a loop XLA on a CPU takes several times as long for the gradients of
 # convolutions. The others it takes apart into loops of its own.
@@ -42,25 +54,14 @@ def can_loop(model: keras.Model) -> bool:
     )
 
 
-def loops_pay(model: keras.Model, x: Any) -> bool:
-    """Whether several steps in one loop take less time than one by one.
-
-    Args:
-        model: built.
-        x: data, as `fit` takes them.
-
-    Returns:
-        True; so does Keras' own loop, which runs over pipelines.
-    """
-    return True
-
-
-def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step of training as this backend runs it best.
+def fast_step(
+    model: keras.Model, step: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A step of training as this backend runs it best: see `Backend`.
 
     Args:
         model: compiled, in Keras' sense.
-        step: Keras' own.
+        step: Keras' own, or one of the user.
 
     Returns:
         `step`: there is nothing to be mended.
@@ -68,9 +69,19 @@ def refined(model: keras.Model, step: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def looped(
-    model: keras.Model, several: int, may_compile: bool
-) -> Callable[..., Any]:
+def keeping_state(model: keras.Model) -> contextlib.AbstractContextManager:
+    """See `Backend`: on TensorFlow variables always have their values.
+
+    Args:
+        model: any.
+
+    Returns:
+        An empty context.
+    """
+    return contextlib.nullcontext()
+
+
+def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
     """What runs each execution of several steps on rows that are held.
 
     Keras' own loop takes each batch out of the pipeline in the graph, where its
@@ -78,9 +89,7 @@ def looped(
 
     Args:
         model: whose `train_step` runs.
-        several: the most steps of one execution.
-        may_compile: whether XLA may compile the loop, where it is likely to be
-            faster, though the steps are not compiled.
+        plan: how many steps, and whether XLA may compile the loop.
 
     Returns:
         A function from the rows and an iterator over batches of their numbers
@@ -89,15 +98,15 @@ def looped(
 
     @tf.function(jit_compile=model.jit_compile, reduce_retracing=True)
     def step(rows: Rows, numbers: Any) -> Any:
-        data = (tf.gather(r, numbers) for r in rows)
+        data = keras.tree.map_structure(lambda r: tf.gather(r, numbers), rows)
         return model.train_step(keras.utils.pack_x_y_sample_weight(*data))
 
-    loop = _Loop(step, model, may_compile)
+    loop = _Loop(step, model, plan.may_use_xla)
     run = execution(
         lambda _, rows, batches, count: (loop(rows, batches, count), None),
         lambda _, rows, numbers: (step(rows, numbers), None),
         np.stack,
-        several,
+        plan.steps,
     )
     return lambda rows, iterator: run(rows, None, iterator)[0]
 
@@ -124,7 +133,7 @@ class _Loop:
         self._compiles: bool | None = None
         if self._is_own_choice and not (
             may_compile
-            and all(layer.supports_jit for layer in model._flatten_layers())
+            and all(layer.supports_jit for layer in all_layers(model))
         ):
             self._compiles = False
 

@@ -1,0 +1,95 @@
+"""The only file that touches private Keras: one named function for each use.
+
+Each says the file of Keras 3.15 it was read from. `test_keras_contract.py` has
+a test for each, so that an upgrade names what broke.
+"""
+
+from typing import Any
+
+import keras
+
+__all__ = [
+    "DataAdapter",
+    "all_layers",
+    "arguments_of_loss",
+    "has_value",
+    "is_validation_of_fit",
+    "leave_arguments_as_they_are",
+]
+
+# keras/src/trainers/data_adapters/data_adapter.py. Keras takes an adapter for
+# `x`, but has no public name for its base class. Without it `fit` feeds Keras
+# the arrays themselves.
+DataAdapter: Any
+try:
+    from keras.src.trainers.data_adapters.data_adapter import (  # type: ignore[no-redef]
+        DataAdapter,
+    )
+except ImportError:
+    DataAdapter = None
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """A model, its layers and theirs: keras/src/layers/layer.py.
+
+    Args:
+        model: any.
+
+    Returns:
+        All of them, the model among them.
+    """
+    return list(model._flatten_layers())
+
+
+def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:
+    """Has a layer called with what it is given: keras/src/layers/layer.py.
+
+    Keras turns the arguments of a call into tensors, where it can: a
+    distribution that can be turned into one would be lost.
+
+    Args:
+        layer: any.
+    """
+    layer._convert_input_args = False
+
+
+def is_validation_of_fit(arguments: dict[str, Any]) -> bool:
+    """Whether `fit` calls `evaluate`: keras/src/backend/*/trainer.py.
+
+    Args:
+        arguments: of `evaluate`, by name.
+
+    Returns:
+        A bool.
+    """
+    return bool(arguments.get("_use_cached_eval_dataset", False))
+
+
+def has_value(variable: keras.Variable) -> bool:
+    """Whether a variable still has its value: keras/src/backend/jax/trainer.py.
+
+    On JAX the trainer takes the values out of the variables while it runs, and
+    gives them to the compiled step, which may use up their memory.
+
+    Args:
+        variable: any.
+
+    Returns:
+        A bool.
+    """
+    value = variable._value
+    return value is not None and not getattr(value, "is_deleted", bool)()
+
+
+def arguments_of_loss(loss: keras.losses.Loss) -> dict[str, Any]:
+    """What a loss calls its function with: keras/src/losses/losses.py.
+
+    Not `get_config`, from which Keras leaves out the delta of a Huber loss.
+
+    Args:
+        loss: one of Keras' own.
+
+    Returns:
+        Arguments by name.
+    """
+    return dict(loss._fn_kwargs)

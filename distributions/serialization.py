@@ -120,7 +120,7 @@ def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
         if value is not None
     }
     if cls in _CALLERS and _names_a_function(arguments):
-        raise TypeError(_caller_message(name))
+        raise TypeError(_caller_message(cls.__name__))
     return {"class_name": name, "config": arguments}
 
 
@@ -157,7 +157,7 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
             f"{_shortened(name)}."
         )
     if cls in _CALLERS and _names_a_function(arguments):
-        raise ValueError(_caller_message(name))
+        raise ValueError(_caller_message(cls.__name__))
     return cls(**{k: _decode(v, f"{name}.{k}") for k, v in arguments.items()})
 
 

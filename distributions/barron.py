@@ -1,352 +1,25 @@
 """Barron's general robust density: Cauchy to normal by one learnable shape."""
 
-import functools
 import math
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.barron_density import (
+    expected_energy,
+    log_normalizer,
+    log_upper_tail,
+    log_variance,
+    rho,
+    tail_quantile,
+)
 from tfp_vae.distributions.location_scale import (
     SymmetricLocationScale,
     in_single_precision,
 )
-from tfp_vae.distributions.quadrature import gauss_legendre, log_sum_exp
-from tfp_vae.substrate import Tensor, assert_util, ndtri, tensor_util
+from tfp_vae.substrate import Tensor, assert_util, tensor_util
 
 __all__ = ["Barron"]
-
-_LOG_2 = math.log(2.0)
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
-
-# Chebyshev coefficients of log Z on three stretches of alpha, each in its own
-# variable (see `_log_normalizer`), good to 1e-14. `tests/test_barron.py` works
-# them out again with mpmath.
-# fmt: off
-_LOG_Z_BELOW_1 = (
-    1.3579748541564307, -0.1451741005978051, -0.0176445542421861,
-    -0.0069474757812559, -0.0016935466781503, -0.0006840716247635,
-    -0.0002047486799508, -8.46417874516e-5, -2.78406709181e-5,
-    -1.17529650422e-5, -4.0675780841e-6, -1.7516231296e-6, -6.237440571e-7,
-    -2.740758113e-7, -9.90001042e-8, -4.44676766e-8, -1.61134775e-8,
-    -7.4256403e-9, -2.6709374e-9, -1.2705983e-9, -4.482398e-10,
-    -2.222510e-10, -7.57160e-11, -3.97162e-11, -1.27835e-11, -7.2583e-12,
-    -2.1356e-12, -1.3604e-12, -3.471e-13, -2.626e-13, -5.31e-14, -5.21e-14,
-    -7.1e-15, -8.6e-15,
-)
-_LOG_Z_BELOW_2 = (
-    -0.0299537078064801, -0.1540191421285273, -0.0715303969948351,
-    -0.0138545194341475, 0.0024794354088236, 0.0010210853045525,
-    -0.0004658046258569, -0.0002136295430596, -2.4285458494e-6,
-    -3.2325674798e-6, -8.6544396512e-6, -3.6377812223e-6, -1.1032852835e-6,
-    -4.759822344e-7, -2.671878370e-7, -1.231206046e-7, -5.21604591e-8,
-    -2.34358577e-8, -1.12221253e-8, -5.1758261e-9, -2.3746473e-9,
-    -1.0882751e-9, -5.124993e-10, -2.366667e-10, -1.114084e-10,
-    -5.12701e-11, -2.44542e-11, -1.12089e-11, -5.4216e-12, -2.4495e-12,
-    -1.2169e-12, -5.333e-13, -2.781e-13, -1.142e-13, -6.52e-14, -2.34e-14,
-    -1.50e-14, -3.7e-15,
-)
-_LOG_Z_ABOVE_2 = (
-    -0.0158925684410498, -0.1311961161008975, -0.0597475257908242,
-    -0.0105117076804663, 0.0027958169998149, 0.0011571514297971,
-    -0.0002231568812365, -8.82791765443e-5, 2.54758826569e-5,
-    4.4844785441e-6, -1.9349783467e-6, -2.96227980e-8, 1.173949010e-7,
-    7.07128e-11, -7.9354215e-9, 1.5905198e-9, 1.128095e-10, -8.60508e-11,
-    -5.70734e-11, 1.74504e-11, -1.30752e-11, 1.8623e-12, -2.7856e-12,
-    1.0120e-12, -8.202e-13, 3.724e-13, -2.520e-13, 1.414e-13, -8.88e-14,
-    5.22e-14, -2.95e-14, 1.33e-14,
-)
-# fmt: on
-
-# For each precision: the least distance of alpha from 2 that is told from 0, as
-# log |alpha - 2| is infinite there (below the spacing of numbers about 2); the
-# size of the Chebyshev coefficients that are left out; the number of nodes of a
-# tail integral; and the nats after which it is cut off.
-_FLOOR = {"float32": 1e-10, "float64": 1e-20}
-_COEFFICIENTS_FROM = {"float32": 1e-9, "float64": 0.0}
-_NODES = {"float32": 20, "float64": 44}
-_CUT = {"float32": 20.0, "float64": 37.0}
-# Below this a residual is its own score, to the last bit.
-_SMALL = {"float32": 1e-4, "float64": 1e-8}
-_LARGEST_SCORE = {"float32": 1e13, "float64": 1e100}
-# The log of about the smallest number.
-_LOG_TINY = {"float32": -87.0, "float64": -700.0}
-_NEWTON_STEPS = {"float32": 2, "float64": 3}
-_VARIANCE_NODES = 80
-
-
-# The functions below are those of the standard density, loc 0 and scale 1:
-# f(r) = exp(-rho(r)) / Z. With b = |alpha - 2| and L = log(1 + r**2 / b),
-# rho = b / alpha (exp(alpha L / 2) - 1). Integrals are taken over the score
-# y = sqrt(2 rho), in which every member of the family looks like a normal: the
-# density of y is exp(-y**2 / 2) dr/dy / Z, with dr/dy between 1 at the normal
-# and about exp(y**2 / 4) at the Cauchy.
-
-
-def _precision(tensor: Tensor) -> str:
-    return keras.backend.standardize_dtype(tensor.dtype)
-
-
-def _distance_from_2(alpha: Tensor) -> Tensor:
-    """b = |alpha - 2|, never quite 0."""
-    return ops.maximum(ops.abs(alpha - 2.0), _FLOOR[_precision(alpha)])
-
-
-def _log1p_square(h: Tensor) -> Tensor:
-    """Log(1 + h**2), h >= 0, without overflow."""
-    # `where` and not `minimum` and `maximum`: at 1 only one of the two moves.
-    is_large = h > 1.0
-    large = ops.where(is_large, h, 1.0)
-    ratio = ops.where(is_large, 1.0, h) / large
-    return 2.0 * ops.log(large) + ops.log1p(ratio * ratio)
-
-
-def _expm1_ratio(x: Tensor) -> Tensor:
-    """(exp(x) - 1) / x, smooth at 0."""
-    small = ops.abs(x) < 0.5
-    near = ops.where(small, x, 0.0)
-    far = ops.where(small, 1.0, x)
-    series = ops.ones_like(x)
-    for n in range(14, 1, -1):
-        series = 1.0 + series * near / n
-    return ops.where(small, series, ops.expm1(far) / far)
-
-
-def _log1p_ratio(z: Tensor) -> Tensor:
-    """Log(1 + z) / z for z >= 0, smooth at 0: log(1 + z) = 2 artanh(t)."""
-    small = z < 0.5
-    near = ops.where(small, z, 0.0)
-    far = ops.where(small, 1.0, z)
-    t = near / (2.0 + near)
-    series = ops.zeros_like(z)
-    for n in range(21, 0, -2):
-        series = 1.0 / n + t * t * series
-    return ops.where(small, series * 2.0 / (2.0 + near), ops.log1p(far) / far)
-
-
-def _energy(size: Tensor, alpha: Tensor) -> Tensor:
-    """rho(r) for size = |r|.
-
-    Below alpha = 1 as b L / 2 (exp(x) - 1) / x, x = alpha L / 2, which is fine
-    at alpha = 0; from there on as (r**2 e**q + b (e**q - 1)) / alpha,
-    q = (alpha / 2 - 1) L, which is exact at alpha = 2.
-    """
-    b = _distance_from_2(alpha)
-    log_ratio = _log1p_square(size / ops.sqrt(b))
-    is_low = alpha < 1.0
-    low = ops.where(is_low, alpha, 0.5)
-    high = ops.where(is_low, 1.0, alpha)
-    q = (0.5 * high - 1.0) * log_ratio
-    # Neither this nor its gradient overflows before rho does: huge residuals go
-    # into the exponent.
-    shift = ops.stop_gradient(ops.log(ops.where(size > 1e10, size, 1.0)))
-    root = size * ops.exp(-shift) * ops.exp(0.5 * q + shift)
-    return ops.where(
-        is_low,
-        0.5 * b * log_ratio * _expm1_ratio(0.5 * low * log_ratio),
-        (root * root + b * ops.expm1(q)) / high,
-    )
-
-
-def _energy_and_score(size: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """rho and y = sqrt(2 rho), for size = |r|; about 0 y is |r| itself.
-
-    Cut off before y**2 overflows, where the tail is long an exact zero.
-    """
-    precision = _precision(size)
-    top = _LARGEST_SCORE[precision] * ops.ones_like(alpha)
-    end = ops.stop_gradient(ops.exp(_inverse_score(top, alpha)[0]))
-    small = size < _SMALL[precision]
-    size_or_1 = ops.minimum(ops.where(small, 1.0, size), end)
-    energy = _energy(size_or_1, alpha)
-    return (
-        ops.where(small, 0.5 * size * size, energy),
-        ops.where(small, size, ops.sqrt(2.0 * energy)),
-    )
-
-
-def _inverse_score(y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Log r and log dr/dy, for the r > 0 of a score y > 0.
-
-    With s = y**2 / 2, W = (2 / alpha) log(1 + alpha s / b) and
-    k = (1 - alpha / 2) W: r**2 = alpha s e**k + b (e**k - 1), which has no
-    cancellation to speak of up to alpha = 4, or b (e**W - 1), which has none
-    beyond; and dr/dy = y e**k / r.
-    """
-    b = _distance_from_2(alpha)
-    s = 0.5 * y * y
-    w = 2.0 * s / b * _log1p_ratio(alpha * s / b)
-    k = (1.0 - 0.5 * alpha) * w
-    is_large = alpha > 4.0
-    growth = ops.where(is_large, w, k)
-    slope = ops.where(is_large, 0.0, alpha)
-    root = ops.sqrt(slope * s - b * ops.expm1(-growth))
-    return (
-        0.5 * growth + ops.log(root),
-        k - 0.5 * growth + ops.log(y / root),
-    )
-
-
-@functools.cache
-def _power_series(table: tuple[float, ...], precision: str) -> list[float]:
-    """A Chebyshev series, as far as `precision` needs it, in powers of t."""
-    kept = [c for c in table if abs(c) > _COEFFICIENTS_FROM[precision]]
-    return np.polynomial.chebyshev.cheb2poly(kept).tolist()
-
-
-def _chebyshev(x: Tensor, table: tuple[float, ...]) -> Tensor:
-    """The series of T_n(t), t = 2 x - 1, 0 <= x <= 1, by Horner's rule.
-
-    Not by Clenshaw's: a recurrence with two terms makes XLA's fusion, which
-    writes out shared terms again and again, take minutes. The coefficients fall
-    so fast that the powers of t lose no digit to speak of.
-    """
-    t = 2.0 * x - 1.0
-    *low, total = _power_series(table, _precision(x))
-    total = total * ops.ones_like(t)
-    for coefficient in reversed(low):
-        total = coefficient + t * total
-    return total
-
-
-def _log_normalizer(alpha: Tensor) -> Tensor:
-    """log Z(alpha), with its derivative.
-
-    At alpha = 0 log Z has all its derivatives from the right, but no Taylor
-    series that converges; at 2 it goes as log sqrt(2 pi) + (alpha - 2) (log b
-    / 4 + series in sqrt(b) and log b). So the fits are in a variable that
-    stretches alpha about 0, and in a root of b about 2.
-    """
-    is_low, is_high = alpha < 1.0, alpha > 2.0
-    low = ops.where(is_low, alpha, 0.5)
-    near_0 = _chebyshev(1.4 * low / (0.4 + low), _LOG_Z_BELOW_1)
-
-    b = _distance_from_2(ops.where(is_low, 1.5, alpha))
-    beta = ops.where(is_high, b / (1.0 + b), b)
-    log_beta = ops.log(beta)
-    root = ops.exp(log_beta / 6.0)
-    about_2 = 0.25 * log_beta + ops.where(
-        is_high,
-        _chebyshev(root, _LOG_Z_ABOVE_2),
-        _chebyshev(root, _LOG_Z_BELOW_2),
-    )
-    difference = ops.where(is_high, beta, alpha - 2.0)
-    log_z = ops.where(is_low, near_0, _LOG_SQRT_2PI + difference * about_2)
-    return ops.where(alpha < 0.0, math.nan, log_z)
-
-
-def _log_tail_integral(y: Tensor, alpha: Tensor) -> Tensor:
-    """log of the integral of exp(rho(r) - rho(t)) over t > r, y the score of r.
-
-    By Gauss-Legendre in u, the score running over y + reach u**3: the cube
-    brings the nodes close where a small b bends the density at the centre.
-    """
-    precision = _precision(y)
-    nodes, weights = (
-        ops.convert_to_tensor(a, precision)
-        for a in gauss_legendre(_NODES[precision])
-    )
-    y, alpha = y[..., None], alpha[..., None]
-    cut = 4.0 * _CUT[precision]
-    reach = ops.stop_gradient(cut / (y + ops.sqrt(y * y + cut)))
-    step = reach * nodes**3
-    _, log_slope = _inverse_score(y + step, alpha)
-    return log_sum_exp(
-        log_slope - step * (y + 0.5 * step), 3.0 * weights * nodes**2 * reach
-    )
-
-
-def _log_upper_tail(size: Tensor, alpha: Tensor) -> Tensor:
-    """log P(R > r), r >= 0.
-
-    By rho itself: the square of its root would be off by another rounding.
-    """
-    energy, y = _energy_and_score(size, alpha)
-    return _log_tail_integral(y, alpha) - energy - _log_normalizer(alpha)
-
-
-def _newton(_: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A step in the score y, towards a P whose normal quantile is `target`.
-
-    A function of the module, so that JAX need not compile it anew each time.
-    """
-    y, target, alpha, log_z = state
-    precision = _precision(y)
-    y = ops.maximum(y, _SMALL[precision])
-    log_tail = _log_tail_integral(y, alpha) - 0.5 * y * y - log_z
-    now = -ndtri(ops.exp(ops.maximum(log_tail, _LOG_TINY[precision])))
-    log_density = _inverse_score(y, alpha)[1] - 0.5 * y * y - log_z
-    slope = ops.exp(log_density + 0.5 * now * now + _LOG_SQRT_2PI)
-    return y + (target - now) / slope, target, alpha, log_z
-
-
-def _tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
-    """The r >= 0 with P(R > r) = q, for 0 <= q <= 1/2.
-
-    Newton's method in the score, for the normal quantile of P: that is the
-    score itself if alpha = 2, and close to linear in it for every alpha. A last
-    step in r and log P is the one that is differentiated.
-    """
-    precision = _precision(q)
-    # `ndtri` asks for one shape.
-    alpha = alpha + ops.zeros_like(q)
-    q = q + ops.zeros_like(alpha)
-    inside = ops.where(q == 0.0, 0.5, q)
-    fixed = ops.stop_gradient(alpha)
-    target = -ndtri(ops.stop_gradient(inside))
-
-    y, *_ = ops.fori_loop(
-        0,
-        _NEWTON_STEPS[precision],
-        _newton,
-        (target, target, fixed, _log_normalizer(fixed)),
-    )
-    y = ops.maximum(y, _SMALL[precision])
-    r = ops.stop_gradient(ops.exp(_inverse_score(y, fixed)[0]))
-    energy, y = _energy_and_score(r, alpha)
-    log_integral = _log_tail_integral(y, alpha)
-    error = log_integral - energy - _log_normalizer(alpha) - ops.log(inside)
-    r = r + ops.stop_gradient(ops.exp(log_integral)) * error
-    return ops.where(q == 0.0, math.inf, r)
-
-
-def _expected_energy(alpha: Tensor) -> Tensor:
-    """E[rho] = E[y**2] / 2."""
-    precision = _precision(alpha)
-    nodes, weights = (
-        ops.convert_to_tensor(a, precision)
-        for a in gauss_legendre(_NODES[precision])
-    )
-    reach = 2.0 * math.sqrt(_CUT[precision])
-    y = reach * nodes**3
-    _, log_slope = _inverse_score(y, alpha[..., None])
-    log_density = log_slope - 0.5 * y * y - _log_normalizer(alpha)[..., None]
-    return ops.sum(
-        3.0 * reach * weights * nodes**2 * y * y * ops.exp(log_density),
-        axis=-1,
-    )
-
-
-def _log_variance(alpha: Tensor) -> Tensor:
-    """Log E[r**2], alpha > 0.
-
-    As alpha falls to 0 the mass of the integral moves out to a bump of width
-    1.2 about the score sqrt(2 / alpha), and E[r**2] rises as exp(0.22 / alpha).
-    """
-    nodes, weights = (
-        ops.convert_to_tensor(a, _precision(alpha))
-        for a in gauss_legendre(_VARIANCE_NODES)
-    )
-    reach = 12.0 + ops.sqrt(2.0 / alpha[..., None])
-    y = reach * nodes
-    log_r, log_slope = _inverse_score(y, alpha[..., None])
-    log_terms = 2.0 * log_r + log_slope - 0.5 * y * y
-    return (
-        _LOG_2
-        + log_sum_exp(log_terms, weights * reach)
-        - _log_normalizer(alpha)
-    )
 
 
 class Barron(SymmetricLocationScale):
@@ -448,14 +121,14 @@ class Barron(SymmetricLocationScale):
     def _log_prob(self, value: Tensor) -> Tensor:
         scale, alpha = self._tensor("scale"), self._tensor("alpha")
         size = ops.abs((value - self._tensor("loc")) / scale)
-        return -_energy(size, alpha) - (ops.log(scale) + _log_normalizer(alpha))
+        return -rho(size, alpha) - (ops.log(scale) + log_normalizer(alpha))
 
     def _log_upper_tail(self, x: Tensor) -> Tensor:
         alpha = self._tensor("alpha")
-        return _log_upper_tail(x + ops.zeros_like(alpha), alpha)
+        return log_upper_tail(x + ops.zeros_like(alpha), alpha)
 
     def _upper_quantile(self, q: Tensor) -> Tensor:
-        return _tail_quantile(q, ops.cast(self._tensor("alpha"), q.dtype))
+        return tail_quantile(q, ops.cast(self._tensor("alpha"), q.dtype))
 
     def _mean(self) -> Tensor:
         return self._where_defined(self._tensor("loc"), "mean")
@@ -465,7 +138,7 @@ class Barron(SymmetricLocationScale):
         alpha = self._tensor("alpha")
         safe = ops.where(alpha > 0.0, alpha, 1.0)
         return self._where_defined(
-            ops.square(self._tensor("scale")) * ops.exp(_log_variance(safe)),
+            ops.square(self._tensor("scale")) * ops.exp(log_variance(safe)),
             "variance",
         )
 
@@ -485,8 +158,8 @@ class Barron(SymmetricLocationScale):
         alpha = self._tensor("alpha")
         return self._over_batch(
             ops.log(self._tensor("scale"))
-            + _log_normalizer(alpha)
-            + _expected_energy(alpha)
+            + log_normalizer(alpha)
+            + expected_energy(alpha)
         )
 
     def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:

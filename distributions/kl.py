@@ -10,16 +10,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, linalg, tfd
 
 __all__ = ["factorized_kl_divergence", "kl_divergence"]
-
-_LinearOperatorDiag = type(
-    tfd.MultivariateNormalDiag(loc=[0.0], scale_diag=[1.0]).scale
-)
-_LinearOperatorTriL = type(
-    tfd.MultivariateNormalTriL(loc=[0.0], scale_tril=[[1.0]]).scale
-)
 
 
 class _Gaussian(NamedTuple):
@@ -68,11 +61,11 @@ def _as_gaussian(distribution: tfd.Distribution) -> _Gaussian | None:
         distribution, tfd.MultivariateNormalLinearOperator
     ):
         scale = distribution.scale
-        if isinstance(scale, _LinearOperatorDiag):
+        if isinstance(scale, linalg.LinearOperatorDiag):
             return _Gaussian(
                 distribution.mean(), diagonal=ops.abs(scale.diag_part())
             )
-        if isinstance(scale, _LinearOperatorTriL):
+        if isinstance(scale, linalg.LinearOperatorLowerTriangular):
             return _Gaussian(distribution.mean(), triangular=scale.to_dense())
     return None
 

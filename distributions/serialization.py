@@ -16,7 +16,12 @@ from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.substrate import tfd
 
-__all__ = ["deserialize", "serialize", "serialize_function"]
+__all__ = [
+    "deserialize",
+    "deserialize_function",
+    "serialize",
+    "serialize_function",
+]
 
 # With a prefix, since TFP has a Bernoulli too.
 _OURS = {
@@ -33,6 +38,48 @@ _OURS = {
     )
 }
 _NAMES = {cls: name for name, cls in _OURS.items()}
+
+# TFP's classes that call the functions they are given while they are made, or
+# as soon as they are asked for a shape.
+_CALLERS = tuple(
+    getattr(tfd, name)
+    for name in (
+        "Autoregressive",
+        "GaussianProcess",
+        "GaussianProcessRegressionModel",
+        "JointDistribution",
+        "JointDistributionCoroutine",
+        "JointDistributionCoroutineAutoBatched",
+        "JointDistributionNamed",
+        "JointDistributionNamedAutoBatched",
+        "JointDistributionSequential",
+        "JointDistributionSequentialAutoBatched",
+        "LinearGaussianStateSpaceModel",
+        "StudentTProcess",
+        "StudentTProcessRegressionModel",
+        "VariationalGaussianProcess",
+    )
+    # The substrates differ in what they have.
+    if hasattr(tfd, name)
+)
+
+# What Keras itself writes into the config of a registered layer, beside plain
+# values: kinds that do nothing when they are made.
+_KERAS_KINDS = (
+    keras.constraints.Constraint,
+    keras.dtype_policies.DTypePolicy,
+    keras.initializers.Initializer,
+    keras.regularizers.Regularizer,
+)
+_KERAS_MODULES = {
+    "keras": keras,
+    "keras.constraints": keras.constraints,
+    "keras.dtype_policies": keras.dtype_policies,
+    "keras.initializers": keras.initializers,
+    "keras.regularizers": keras.regularizers,
+}
+_KERAS_ARRAYS = ("__numpy__", "__tensor__")
+_KERAS_VALUES = ("__bytes__", "__ellipsis__", "__slice__", "__tuple__")
 
 
 def _find_class(name: str) -> type | None:
@@ -72,6 +119,8 @@ def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
         for argument, value in distribution.parameters.items()
         if value is not None
     }
+    if cls in _CALLERS and _names_a_function(arguments):
+        raise TypeError(_caller_message(cls.__name__))
     return {"class_name": name, "config": arguments}
 
 
@@ -85,17 +134,31 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
         The distribution.
 
     Raises:
-        ValueError: if no distribution of that name is known.
+        ValueError: if no distribution of that name is known; if it is one that
+            would call a function while it is made; or if an argument is
+            nothing that `serialize` writes, such as a function that is not
+            registered.
     """
-    cls = _find_class(config["class_name"])
-    if cls is None or not issubclass(cls, tfd.Distribution):
+    if not isinstance(config, dict) or not isinstance(
+        config.get("config"), dict
+    ):
+        raise ValueError(
+            "A saved distribution is a dict with `class_name`, a string, and "
+            "`config`, the dict of its arguments: save it by `serialize`. "
+            f"Received: {_shortened(config)}."
+        )
+    name, arguments = config.get("class_name"), config["config"]
+    cls = _find_class(name) if isinstance(name, str) else None
+    if not isinstance(cls, type) or not issubclass(cls, tfd.Distribution):
         raise ValueError(
             "A saved distribution names a class that is neither in "
             "tfp.distributions, nor in tfp_vae.distributions, nor registered "
             "with Keras: register it before loading. Received: "
-            f"{config['class_name']!r}."
+            f"{_shortened(name)}."
         )
-    return cls(**{k: _decode(v) for k, v in config["config"].items()})
+    if cls in _CALLERS and _names_a_function(arguments):
+        raise ValueError(_caller_message(cls.__name__))
+    return cls(**{k: _decode(v, f"{name}.{k}") for k, v in arguments.items()})
 
 
 def serialize_function(function: Callable[..., Any], owner: str) -> Any:
@@ -108,7 +171,7 @@ def serialize_function(function: Callable[..., Any], owner: str) -> Any:
         owner: whose argument it is, for the message.
 
     Returns:
-        What `keras.saving.deserialize_keras_object` turns back.
+        What `deserialize_function` turns back.
 
     Raises:
         TypeError: if it is not registered, such as a lambda, which would have
@@ -125,6 +188,129 @@ def serialize_function(function: Callable[..., Any], owner: str) -> Any:
             f"{function!r}."
         )
     return keras.saving.serialize_keras_object(function)
+
+
+def deserialize_function(config: Any, owner: str) -> Callable[..., Any]:
+    """Finds the function that `serialize_function` named.
+
+    Not by `keras.saving.deserialize_keras_object` alone, which also finds most
+    of what Keras exports, downloads of data sets among it: a file could have
+    it called.
+
+    Args:
+        config: what `serialize_function` returned.
+        owner: whose argument it is, for the message.
+
+    Returns:
+        The registered function, or an object of the registered class.
+
+    Raises:
+        ValueError: if it is not registered, or if the config of an object
+            names something else that is not.
+    """
+    function = None
+    if _is_object(config) and config["class_name"] == "function":
+        function = _registered(config.get("config"))
+        if isinstance(function, type):
+            function = None
+    elif _is_object(config) and isinstance(_registered_class(config), type):
+        _check_objects(config, owner)
+        function = keras.saving.deserialize_keras_object(config)
+    if not callable(function):
+        raise ValueError(_unregistered_message(config, owner))
+    return function
+
+
+def _is_object(config: Any) -> bool:
+    """Whether Keras would make something of it, by the name of its class."""
+    return isinstance(config, dict) and "class_name" in config
+
+
+def _registered(name: Any) -> Any:
+    if not isinstance(name, str):
+        return None
+    return keras.saving.get_registered_object(name)
+
+
+def _registered_class(config: dict[str, Any]) -> Any:
+    class_name = config["class_name"]
+    # Keras looks at its own special names before what is registered.
+    if not isinstance(class_name, str) or class_name.startswith("__"):
+        return None
+    return _registered(config.get("registered_name", class_name))
+
+
+def _check_objects(config: Any, owner: str) -> None:
+    """Refuses what is not registered, at any depth of an object's config."""
+    if _is_object(config) and not _is_harmless(config, owner):
+        raise ValueError(_unregistered_message(config, owner))
+    if isinstance(config, dict):
+        config = list(config.values())
+    if isinstance(config, list):
+        for item in config:
+            _check_objects(item, owner)
+
+
+def _is_harmless(config: dict[str, Any], owner: str) -> bool:
+    class_name = config["class_name"]
+    if class_name == "function":
+        return _registered(config.get("config")) is not None
+    if class_name in _KERAS_ARRAYS and isinstance(config.get("config"), dict):
+        _numeric_dtype(config["config"].get("dtype"), owner)
+        return True
+    if class_name in _KERAS_VALUES:
+        return True
+    return isinstance(_registered_class(config), type) or _is_of_keras(config)
+
+
+def _is_of_keras(config: dict[str, Any]) -> bool:
+    """Whether it is one of the kinds of Keras that do nothing when made."""
+    module, name = config.get("module"), config["class_name"]
+    if not isinstance(module, str) or not isinstance(name, str):
+        return False
+    # By `getattr` a name with dots, which Keras would follow, is not found.
+    cls = getattr(_KERAS_MODULES.get(module), name, None)
+    return isinstance(cls, type) and issubclass(cls, _KERAS_KINDS)
+
+
+def _names_a_function(value: Any) -> bool:
+    """Whether arguments name one; those of a distribution inside are its own.
+
+    Args:
+        value: the config of an argument, or a dict of all.
+    """
+    if isinstance(value, list):
+        return any(map(_names_a_function, value))
+    if isinstance(value, dict) and "distribution" not in value:
+        return "function" in value or any(
+            map(_names_a_function, value.values())
+        )
+    return False
+
+
+def _caller_message(name: str) -> str:
+    return (
+        "A distribution that calls a function while it is made is neither "
+        "saved nor loaded, since a file could have any function called so. "
+        "Put it into a layer that returns it. Received: "
+        f"{name} with a function among its arguments."
+    )
+
+
+def _unregistered_message(config: Any, owner: str) -> str:
+    return (
+        f"{owner} is loaded by the name of its function, which must have been "
+        "registered: decorate it (or the class of the object, and whatever its "
+        "config holds) by @keras.saving.register_keras_serializable() and "
+        "import it before loading. What Keras itself exports is not called "
+        f"out of a file. Received: {_shortened(config)}."
+    )
+
+
+def _shortened(value: Any) -> str:
+    """A file may hold anything, of any length."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _encode(value: Any, where: str) -> Any:
@@ -155,15 +341,63 @@ def _encode(value: Any, where: str) -> Any:
     return {"array": array.tolist(), "dtype": array.dtype.name}
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if isinstance(value, dict) and "distribution" in value:
+        return [_decode(item, where) for item in value]
+    keys = set(value) if isinstance(value, dict) else set()
+    if keys == {"distribution"}:
         return deserialize(value["distribution"])
-    if isinstance(value, dict) and "dtype_name" in value:
-        return np.dtype(value["dtype_name"]).type
-    if isinstance(value, dict) and "function" in value:
-        return keras.saving.deserialize_keras_object(value["function"])
-    if isinstance(value, dict) and "array" in value:
-        return np.array(value["array"], dtype=value["dtype"])
-    return value
+    if keys == {"dtype_name"}:
+        return _dtype(value["dtype_name"], where).type
+    if keys == {"function"}:
+        return deserialize_function(value["function"], where)
+    if keys == {"array", "dtype"}:
+        return _decode_array(value["array"], value["dtype"], where)
+    raise ValueError(
+        "A saved argument of a distribution is a number, a string, a list of "
+        "such, or a dict with one of the keys `distribution`, `dtype_name`, "
+        "`function`, and `array` beside `dtype`: save it by `serialize`. "
+        f"Received: {where}={_shortened(value)}."
+    )
+
+
+def _decode_array(items: Any, dtype: Any, where: str) -> np.ndarray:
+    """No larger than what the file spells out, at a fixed size an item."""
+    dtype = _numeric_dtype(dtype, where)
+    try:
+        return np.array(items, dtype=dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(
+            "A saved array is a number or nested lists of numbers, of equal "
+            f"lengths, that fit its dtype: save it by `serialize`. Received: "
+            f"{where}={_shortened(items)} of dtype {dtype.name} ({error})."
+        ) from error
+
+
+def _numeric_dtype(name: Any, where: str) -> np.dtype:
+    """Of the kinds whose items have a size of their own, unlike strings."""
+    dtype = _dtype(name, where)
+    if dtype.kind not in "biuf":
+        raise ValueError(
+            "A saved array is of a dtype of numbers (bool, int, uint or "
+            f"float), as `serialize` writes it. Received: {where} of dtype "
+            f"{_shortened(name)}."
+        )
+    return dtype
+
+
+def _dtype(name: Any, where: str) -> np.dtype:
+    """The dtype of a plain name, which excludes "S9", "9f4" and records."""
+    try:
+        dtype = np.dtype(name) if isinstance(name, str) else None
+    except (TypeError, ValueError):
+        dtype = None
+    if dtype is None or dtype.name != name:
+        raise ValueError(
+            "A saved dtype is the name of one of NumPy's or the backend's, "
+            "such as 'float32': save it by `serialize`. Received: "
+            f"{where} of dtype {_shortened(name)}."
+        )
+    return dtype

@@ -11,8 +11,7 @@ import scipy.stats
 from keras import ops
 from support import fast, float64, gradients, numpy
 
-from tfp_vae.distributions import barron
-from tfp_vae.distributions.barron import Barron
+from tfp_vae.distributions import Barron, barron_density
 from tfp_vae.substrate import tfd, tfp_seed
 
 ALPHAS = np.array(
@@ -108,7 +107,7 @@ def _digits():
 
 
 def log_normalizer(alpha):
-    return numpy(barron._log_normalizer(ops.convert_to_tensor(alpha)))
+    return numpy(barron_density.log_normalizer(ops.convert_to_tensor(alpha)))
 
 
 def assert_close(actual, expected, tolerance):
@@ -182,7 +181,7 @@ def test_chebyshev_coefficients_can_be_worked_out_again(
     The fit is one of log Z in the x that gives alpha, or beyond alpha = 1 one
     of (log Z - log sqrt(2 pi)) / (sign beta) - log(beta) / 4.
     """
-    table = np.array(getattr(barron, name))
+    table = np.array(getattr(barron_density, name))
     n = len(table)
     angle = np.pi * (2 * np.arange(n) + 1) / (2 * n)
     x = 0.5 * (1 + np.cos(angle))

@@ -22,6 +22,7 @@ __all__ = [
     "dtype_util",
     "is_discrete",
     "jit",
+    "linalg",
     "ndtri",
     "parameter_properties",
     "ps",
@@ -51,6 +52,7 @@ if _BACKEND == "tensorflow":
     import tensorflow_probability as tfp
 
     _INTERNAL = "tensorflow_probability.python.internal"
+    linalg = tf.linalg
     ndtri = tf.math.ndtri
     jit = tf.function
 
@@ -85,6 +87,8 @@ elif _BACKEND == "jax":
     from tensorflow_probability.substrates import jax as tfp
 
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"
+    # The linear operators of the substrate, which has its own.
+    linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
     jit = jax.jit
 

@@ -1,0 +1,101 @@
+"""What `import tfp_vae` does, and does not do, in a process of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+
+EVERYTHING = """
+    import importlib, pkgutil
+    import tfp_vae
+    found = pkgutil.walk_packages(tfp_vae.__path__, "tfp_vae.")
+    names = [module.name for module in found]
+    assert "tfp_vae.distributions.kl" in names, names
+    for name in names:
+        importlib.import_module(name)
+"""
+NO_DEVICE = {
+    "tensorflow": """
+        import tensorflow as tf
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * 2,
+        )
+        assert len(tf.config.list_logical_devices("CPU")) == 2
+    """,
+    # What `jax.distributed.initialize` asks.
+    "jax": """
+        from jax._src import xla_bridge
+        assert not xla_bridge.backends_are_initialized()
+    """,
+}
+
+
+def run(*pieces, backend=BACKEND):
+    """What a fresh process says that runs these pieces of code."""
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(map(textwrap.dedent, pieces))],
+        # Where the parent found the package, the child finds it too.
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_no_device_is_started():
+    """Devices are configured, and processes joined, before one is started."""
+    child = run(EVERYTHING, NO_DEVICE[BACKEND])
+    assert child.returncode == 0, child.stderr
+
+
+def test_what_only_plots_and_tests_need_is_not_needed():
+    # To None the import system answers as if it were not installed. Not just
+    # `not in sys.modules`: Keras imports what it finds of these.
+    hidden = ["matplotlib", "sklearn", "hypothesis", "pandas"]
+    child = run(
+        f"import sys; sys.modules.update(dict.fromkeys({hidden}))",
+        "import tfp_vae",
+    )
+    assert child.returncode == 0, child.stderr
+
+
+def test_neither_is_it_imported_if_it_is_there():
+    child = run(
+        """
+        import sys
+        import keras
+        if keras.backend.backend() == "jax":
+            from tensorflow_probability.substrates.jax import distributions
+        else:
+            from tensorflow_probability import distributions
+        distributions.Normal
+        before = set(sys.modules)
+        import tfp_vae
+        new = {name.split(".")[0] for name in set(sys.modules) - before}
+        unwanted = new & {"matplotlib", "sklearn", "hypothesis", "pandas"}
+        assert not unwanted, unwanted
+        """
+    )
+    assert child.returncode == 0, child.stderr
+
+
+@pytest.mark.parametrize("backend", ["numpy"])
+def test_another_backend_is_refused(backend):
+    child = run("import tfp_vae", backend=backend)
+    assert child.returncode != 0
+    last = child.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "ImportError: tfp_vae runs on the TensorFlow and JAX backends"
+    )
+    assert f"it is '{backend}'" in last

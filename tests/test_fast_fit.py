@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support import BACKEND, numpy
 
+import tfp_vae
 from tfp_vae import VAE, layers
 from tfp_vae.training import plan as planning
 from tfp_vae.training.data import Data
@@ -399,3 +400,122 @@ def test_batches_of_other_shapes_keep_their_turn():
         several.trainable_variables, single.trainable_variables, strict=True
     ):
         np.testing.assert_allclose(numpy(ours), numpy(theirs), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["list", "bare", "tuple", "one"])
+def test_callbacks_of_any_form(kind):
+    epochs = Epochs()
+    vae = made()
+    history = vae.fit(
+        X,
+        verbose=0,
+        callbacks={
+            "list": keras.callbacks.CallbackList(
+                [epochs], add_history=True, model=vae
+            ),
+            "bare": keras.callbacks.CallbackList([epochs], model=vae),
+            "tuple": (epochs,),
+            "one": epochs,
+        }[kind],
+    )
+    assert len(epochs.paces) == 1
+    assert len(history.history["loss"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["sequential", "functional", "subclass"])
+def test_any_keras_model_trains_so(kind):
+    """The same weights as plain Keras gives, step by step."""
+
+    def trained_by(class_, **options):
+        keras.utils.set_random_seed(2)
+        network = [keras.layers.Dense(5, "tanh"), keras.layers.Dense(3)]
+        if kind == "sequential":
+            model = class_([keras.Input((4,)), *network])
+        elif kind == "functional":
+            inputs = keras.Input((4,))
+            model = class_(inputs, network[1](network[0](inputs)))
+        else:
+
+            class Mine(class_):
+                def __init__(self):
+                    super().__init__()
+                    self.network = network
+
+                def call(self, x):
+                    return self.network[1](self.network[0](x))
+
+            model = Mine()
+        model.compile("adam", "mse", metrics=["mae"], **options)
+        epochs = Epochs()
+        history = model.fit(
+            X,
+            X[:, 1:],
+            batch_size=2,
+            epochs=2,
+            shuffle=False,
+            validation_split=0.2,
+            callbacks=[epochs],
+            verbose=0,
+        )
+        return history.history, model.get_weights(), epochs.paces
+
+    ours = tfp_vae.Sequential if kind == "sequential" else tfp_vae.Model
+    theirs = keras.Sequential if kind == "sequential" else keras.Model
+    found, weights, paces = trained_by(ours)
+    expected, plain, _ = trained_by(theirs)
+    assert paces == [4, 4]
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4)
+    for mine, other in zip(weights, plain, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_arrays_in_a_dict_stay_on_the_device_too():
+    inputs = {name: keras.Input((4,), name=name) for name in "ab"}
+    output = keras.layers.Dense(1)(inputs["a"] * inputs["b"])
+    model = tfp_vae.Model(inputs, output)
+    model.compile("adam", "mse")
+    seen = []
+
+    class Rows(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(self.model._run.rows)
+
+    model.fit(
+        {"a": X, "b": X}, X[:, :1], batch_size=2, verbose=0, callbacks=[Rows()]
+    )
+    assert set(seen[0][0]) == {"a", "b"}
+    assert seen[0][0]["a"] is seen[0][0]["b"]  # one array, held once
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize("good", [0, 2])
+def test_nothing_is_lost_by_an_error_in_the_data(method, good):
+    class Broken(Batches):
+        def __getitem__(self, index):
+            if index >= good + 1:  # the first one is looked at beforehand
+                raise RuntimeError("a torn file")
+            return super().__getitem__(index)[0]
+
+    vae = made()
+    vae.fit(X, verbose=0)
+    before = [numpy(v) for v in vae.trainable_variables]
+    options = {"shuffle": False} if method == "fit" else {}
+    with pytest.raises(Exception, match="a torn file"):
+        getattr(vae, method)(Broken([X], 5), verbose=0, **options)
+    for variable, value in zip(vae.trainable_variables, before, strict=True):
+        assert numpy(variable).shape == value.shape
+        if method != "fit":
+            np.testing.assert_array_equal(numpy(variable), value)
+    assert np.isfinite(vae.evaluate(X, verbose=0)).all()
+
+
+@pytest.mark.parametrize("switch", ["rows", "loops", "convolutions"])
+def test_each_optimisation_can_be_switched_off(switch):
+    found = []
+    for switches in (Switches(), Switches(**{switch: False})):
+        vae = made()
+        vae.switches = switches
+        history = vae.fit(X, batch_size=2, shuffle=False, verbose=0).history
+        found.append(history["loss"])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)

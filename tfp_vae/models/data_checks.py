@@ -123,7 +123,7 @@ def _try_rows(
         model.objective,
         samples,
     )
-    *_, likelihood, target = model._trial(model, parts, run, x, target)
+    *_, likelihood, target = model.dry_run(model, parts, run, x, target)
     try:
         model.warned_of_values = _check_support(
             likelihood, target, model.warned_of_values

@@ -3,11 +3,7 @@
 from typing import Any
 
 import keras
-from keras import ops
 
-from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
-from tfp_vae.distributions import kl_divergence
-from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
@@ -16,34 +12,17 @@ from tfp_vae.evaluation.joint import joint_distribution
 from tfp_vae.keras_internals import has_value
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.models.data_checks import examine
-from tfp_vae.models.dry_run import Trial, try_shapes
+from tfp_vae.models.dry_run import Trial
+from tfp_vae.models.latent_variable_model import LatentVariableModel
 from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
-from tfp_vae.models.parts import (
-    check_layer,
-    check_objective,
-    check_prior,
-    fits,
-    run_part,
-    run_prior,
-)
-from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
-from tfp_vae.reduction import mean_over_first, reduce_loss
-from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
 from tfp_vae.training.data import Data
-from tfp_vae.training.fast_fit import FastFit
 
 __all__ = ["VAE"]
 
-# Samples behind the `kl` of `predict`, where no closed form is known.
-_PREDICT_KL_SAMPLES = 16
-
-# The name under which the state of the training noise is saved.
-_NOISE = "seed_generator_state"
-
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class VAE(FastFit, keras.Model):
+class VAE(LatentVariableModel):
     """A variational autoencoder whose decoder returns any distribution.
 
     ```none
@@ -105,162 +84,6 @@ class VAE(FastFit, keras.Model):
         https://arxiv.org/abs/1312.6114
     """
 
-    def __init__(
-        self,
-        encoder: keras.layers.Layer,
-        decoder: keras.layers.Layer,
-        prior: tfd.Distribution | keras.layers.Layer | None = None,
-        objective: keras.layers.Layer | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        check_layer(encoder, "encoder")
-        check_layer(decoder, "decoder")
-        check_prior(prior)
-        self.encoder = encoder
-        self.decoder = decoder
-        self.prior = prior
-        self.objective = check_objective(
-            ELBO() if objective is None else objective
-        )
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        # Evaluation has noise of its own, the same at every call: two models,
-        # or one before and after an epoch, are compared on the same draws.
-        self._evaluation_seed = 0 if seed is None else seed
-        self._evaluation_seed_generator = keras.random.SeedGenerator(
-            self._evaluation_seed
-        )
-        # Whether it was said that the data are no outcomes of the likelihood.
-        self.warned_of_values = False
-        self._trial = Trial()
-        self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
-        self._kl_tracker = keras.metrics.Mean("kl")
-        self._report_trackers = [
-            keras.metrics.Mean(name)
-            for name in getattr(self.objective, "report_names", ())
-        ]
-        input_shape = getattr(encoder, "input_shape", None)
-        if encoder.built and decoder.built and input_shape is not None:
-            self.build(input_shape)
-
-    # The model.
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes all weights, by passing zeros through once.
-
-        Args:
-            input_shape: the shape of x, the batch dimension included.
-
-        Raises:
-            TypeError, ValueError: as a call of the model does.
-        """
-        self.built = True  # `call` must not come back here
-
-        def run(x: Tensor) -> tuple[tfd.Distribution, ...]:
-            posterior, _, likelihood = self.call(x)
-            return posterior, likelihood, self.prior_distribution(posterior)
-
-        zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
-        try_shapes(self, run, zeros)
-
-    def call(
-        self, x: Tensor, training: bool | None = None
-    ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
-        posterior = self.encode(x, training=training)
-        if training and (
-            posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
-        ):
-            raise ValueError(
-                "The posterior must be reparameterised: no gradient of the "
-                "likelihood would reach the encoder through its samples, and "
-                f"nothing would complain. Received: {posterior.name}."
-            )
-        samples = self.objective.num_samples
-        seed = tfp_seed(
-            self.seed_generator if training else self._evaluation_seed_generator
-        )
-        if samples == 1:
-            z = posterior.sample(seed=seed)
-            return posterior, z, self.decode(z, training=training)
-        z = posterior.sample(samples, seed=seed)
-        if isinstance(self.objective, Objective):
-            z = self.objective.latents(z)
-        return posterior, z, self.decode(as_one_batch(z), training=training)
-
-    def encode(
-        self, x: Tensor, training: bool | None = None
-    ) -> tfd.Distribution:
-        """The posterior q(z|x).
-
-        Args:
-            x: `[B, *event]`.
-            training: whether layers such as Dropout are in training.
-
-        Returns:
-            A distribution of batch shape `[B]` over the latent event.
-        """
-        return check_distribution(
-            run_part(self.encoder, x, training),
-            "the encoder",
-            "MultivariateNormalDiag",
-        )
-
-    def decode(
-        self, z: Tensor, training: bool | None = None
-    ) -> tfd.Distribution:
-        """The likelihood p(x|z).
-
-        Args:
-            z: `[B, *latent]`.
-            training: whether layers such as Dropout are in training.
-
-        Returns:
-            A distribution of batch shape `[B]` over the examples.
-        """
-        expected = getattr(self.decoder, "input_shape", None)
-        received = static_shape(ops.shape(z))
-        if (
-            isinstance(expected, tuple)
-            and received is not None
-            and not fits(received, expected)
-        ):
-            raise ValueError(
-                "The decoder must take what the posterior draws. Received: z "
-                f"of shape {received}, a decoder for {expected}. Give encoder "
-                "and decoder the same latent size."
-            )
-        return check_distribution(
-            run_part(self.decoder, z, training),
-            "the decoder",
-            "IndependentNormal",
-        )
-
-    def prior_distribution(
-        self, posterior: tfd.Distribution, training: bool | None = None
-    ) -> tfd.Distribution:
-        """The prior p(z).
-
-        Args:
-            posterior: q(z|x), whose event shape and dtype the default takes.
-            training: whether layers such as Dropout are in training.
-
-        Returns:
-            A distribution over the latent event.
-        """
-        if isinstance(self.prior, keras.layers.Layer):
-            return check_distribution(
-                run_prior(self.prior, self.encode, training),
-                "the prior",
-                "MixturePrior",
-            )
-        if self.prior is not None:
-            return self.prior
-        return standard_normal(posterior)
-
-    # What Keras' training loop calls.
-
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -304,132 +127,13 @@ class VAE(FastFit, keras.Model):
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
             )
-        self._trial = Trial()
+        self.dry_run = Trial()
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
             **kwargs,
         )
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model, and makes the optimizer's variables.
-
-        Args:
-            config: what `get_compile_config` gave.
-        """
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Any = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Minus the mean objective, plus what layers added to the loss.
-
-        Args:
-            x: data, `[B, *event]`.
-            y: the target, by default x.
-            y_pred: what `call` returned.
-            sample_weight: `[B]`. The loss is the mean of weight times loss, as
-                in Keras; the metrics are weighted means.
-            training: whether in training.
-
-        Returns:
-            A scalar in nats per example.
-        """
-        added = 0.0
-        if self.losses:
-            added = super().compute_loss(
-                x=x, y=y, y_pred=y_pred, training=training
-            )
-        terms = self.compute_terms(x if y is None else y, y_pred, training)
-        self._log_likelihood_tracker.update_state(
-            terms.log_likelihood, sample_weight
-        )
-        self._kl_tracker.update_state(terms.kl, sample_weight)
-        for tracker in self._report_trackers:
-            # Of a batch: as many times as there are examples.
-            tracker.update_state(
-                terms.reports[tracker.name], ops.shape(terms.objective)[0]
-            )
-        return added + reduce_loss(-terms.objective, sample_weight)
-
-    def compute_terms(
-        self, x: Tensor, y_pred: Any, training: bool = False
-    ) -> ObjectiveTerms:
-        """The terms of the objective for each example.
-
-        Args:
-            x: the target, `[B, *event]`.
-            y_pred: what `call` returned.
-            training: whether in training.
-
-        Returns:
-            `log_likelihood`, `kl` and `objective`, each `[B]`, nats.
-        """
-        posterior, z, likelihood = y_pred
-        return self.objective(
-            x,
-            posterior=posterior,
-            likelihood=likelihood,
-            prior=self.prior_distribution(posterior, training),
-            z=z,
-            training=training,
-        )
-
-    def predict_step(self, *args: Any) -> Any:
-        """One batch of `predict`.
-
-        Args:
-            *args: the data; on JAX the state of the model comes before them.
-
-        Returns:
-            A dict of tensors; on JAX, beside it, the state.
-        """
-        *state, data = args
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if not state:
-            return self._summary(x)
-        trainable, non_trainable = state[0]
-        with keras.StatelessScope(
-            [
-                *zip(self.trainable_variables, trainable, strict=True),
-                *zip(self.non_trainable_variables, non_trainable, strict=True),
-            ]
-        ):
-            return self._summary(x), non_trainable
-
-    def _summary(self, x: Tensor) -> dict[str, Tensor]:
-        posterior = self.encode(x)
-        z_mean = posterior.mean()
-        likelihood = self.decode(z_mean)
-        prior = self.prior_distribution(posterior)
-        try:
-            kl = kl_divergence(posterior, prior)
-        except NotImplementedError:
-            z = posterior.sample(
-                _PREDICT_KL_SAMPLES, seed=tfp_seed(self._evaluation_seed)
-            )
-            kl = mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
-        summary = {
-            "mean": mean_or_mode(likelihood),
-            "z_mean": z_mean,
-            "z_stddev": posterior.stddev(),
-            "kl": kl,
-        }
-        if static_shape(likelihood.event_shape) == tuple(x.shape)[1:]:
-            summary["log_likelihood"] = likelihood.log_prob(
-                in_dtype_of(likelihood, x)
-            )
-        return summary
-
-    # What users call.
 
     # Hooks of `fit`.
 
@@ -685,73 +389,3 @@ class VAE(FastFit, keras.Model):
         ```
         """
         return joint_distribution(self)
-
-    def example_posterior(self) -> tfd.Distribution:
-        """The posterior of one example of zeros.
-
-        Returns:
-            A distribution of batch shape `[1]`: for the shape and the dtype of
-            the latent space, which a prior takes from it.
-        """
-        shape = self.get_build_config()["input_shape"]
-        return self.encode(ops.zeros((1, *shape[1:]), self.compute_dtype))
-
-    def check_data(self, x: Any, support: bool = True) -> None:
-        """Builds the model if need be, and refuses data that do not fit.
-
-        Args:
-            x: data, as `fit` takes them.
-            support: whether x must have a finite density under the likelihood.
-
-        Raises:
-            TypeError, ValueError: as `fit`.
-        """
-        examine(self, x, None, support=support)
-
-    # Saving.
-
-    def get_config(self) -> dict[str, Any]:
-        prior = self.prior
-        if isinstance(prior, keras.layers.Layer):
-            prior = keras.saving.serialize_keras_object(prior)
-        elif prior is not None:
-            prior = {"distribution": serialize(prior)}
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "prior": prior,
-            "objective": keras.saving.serialize_keras_object(self.objective),
-            "seed": self.seed,
-        }
-
-    def save_own_variables(self, store: Any) -> None:
-        """Also saves where the noise is, which Keras leaves out.
-
-        Without it a run that is resumed would see the noise of its first epochs
-        again.
-        """
-        super().save_own_variables(store)
-        store[_NOISE] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store: Any) -> None:
-        own = {name: store[name] for name in store.keys() if name != _NOISE}  # noqa: SIM118
-        super().load_own_variables(own)
-        self.seed_generator.state.assign(store[_NOISE][...])
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "VAE":
-        config = dict(config)
-        prior = config.pop("prior", None)
-        if prior is not None and "distribution" in prior:
-            prior = deserialize(prior["distribution"])
-        elif prior is not None:
-            prior = keras.saving.deserialize_keras_object(prior)
-        parts: dict[str, Any] = {
-            name: keras.saving.deserialize_keras_object(config.pop(name))
-            for name in ("encoder", "decoder", "objective")
-            if name in config
-        }
-        if prior is not None:
-            parts["prior"] = prior
-        return cls(**parts, **config)

@@ -68,7 +68,7 @@ def test_estimates_cover_the_truth(model, samples):
 def test_wrong_use_is_refused(model):
     vae, x, _ = model
     for arguments in ({"num_samples": 0}, {"batch_size": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
+        with pytest.raises(ValueError, match="int >= 1"):
             vae.marginal_log_likelihood(x, **arguments)
     with pytest.raises(ValueError, match="finite"):
         vae.marginal_log_likelihood(np.full_like(x, np.nan))
@@ -122,8 +122,18 @@ def test_a_posterior_too_narrow_is_told(model):
 
     narrow = VAE(Narrow(), vae.decoder)
     narrow(x[:2])
-    found = narrow.marginal_log_likelihood(x, 1000, seed=0)
+    with pytest.warns(UserWarning, match=r"Received: more in \d+% of 90 ex"):
+        found = narrow.marginal_log_likelihood(x, 1000, seed=0)
     assert np.median(found.pareto_k) > 0.7
+    # Too few for a k-hat, and no warning either.
+    narrow.marginal_log_likelihood(x, 24, seed=0)
+
+
+def test_one_sample_has_no_spread(model):
+    vae, x, _ = model
+    found = vae.marginal_log_likelihood(x, 1, seed=0)
+    assert np.isfinite(found.log_likelihood).all()
+    assert np.isnan(found.standard_error).all()
 
 
 def test_weights_all_alike():

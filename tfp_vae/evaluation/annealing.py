@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
-from tfp_vae.evaluation.batches import ROWS, batches, prepared
-from tfp_vae.evaluation.joint import joint_distribution
+from tfp_vae.evaluation.batches import ROWS, prepared
+from tfp_vae.evaluation.joint import joint_of
 from tfp_vae.evaluation.model import LatentModel
 from tfp_vae.substrate import Tensor, jit, samplers, tfp, tfp_seed
 
@@ -96,6 +96,7 @@ def annealed_importance_sampling(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    y: Any = None,
 ) -> AnnealedLogLikelihood:
     """Estimates log p(x) by chains from a known distribution to p(z|x).
 
@@ -120,8 +121,10 @@ def annealed_importance_sampling(
     and an estimate that is too low: raise `num_steps` until both stay.
 
     Args:
-        vae: a `VAE` whose latent variables are continuous, without bounds.
-        x: data, `[N, *event]`.
+        vae: a `VAE`, or any other `LatentModel`, whose latent variables are
+            continuous, without bounds.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_steps: T, distributions from the initial one to the posterior.
         num_chains: C, for each example.
         step_size: of the first leapfrog steps, as a multiple of the standard
@@ -133,6 +136,8 @@ def annealed_importance_sampling(
         batch_size: examples at a time, fewer for many chains.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
 
     Returns:
         `AnnealedLogLikelihood`: for each example the estimate in nats, its
@@ -161,32 +166,33 @@ def annealed_importance_sampling(
             f"positive. Received: num_chains={num_chains}, "
             f"step_size={step_size}."
         )
-    x = prepared(
+    examples = prepared(
         vae,
         x,
+        y,
         num_steps=num_steps,
         num_leapfrog_steps=num_leapfrog_steps,
         batch_size=batch_size,
     )
-    batch_size = max(min(batch_size, len(x), ROWS // (_PILOTS + num_chains)), 1)
-    joint = joint_distribution(vae)
+    examples.limit(ROWS // (_PILOTS + num_chains))
 
     @jit
-    def chains(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(rows)
+    def chains(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = vae.encode(x)
         prior = vae.prior_distribution(posterior)
+        joint = joint_of(prior, vae.decode)
         check_latent(posterior, prior, None)
         start = posterior if initial == "posterior" else prior
         # Also of a prior for all, each example has draws of its own.
-        shape = [] if tuple(start.batch_shape) else [batch_size]
+        shape = [] if tuple(start.batch_shape) else [examples.size]
         width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
         width = ops.std(
             start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
         )
         z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
         likelihood = vae.decode(z[0])
-        check_likelihood(likelihood, rows, None)
-        data = in_dtype_of(likelihood, rows)
+        check_likelihood(likelihood, y, None)
+        data = in_dtype_of(likelihood, y)
 
         def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
             return _Annealed(
@@ -216,16 +222,16 @@ def annealed_importance_sampling(
 
     generator = keras.random.SeedGenerator(seed)
     progress = keras.utils.Progbar(
-        len(x), verbose=int(verbose), unit_name="example"
+        examples.count, verbose=int(verbose), unit_name="example"
     )
     parts = []
-    for rows, found in batches(x, batch_size):
+    for batch in examples:
         log_weights, acceptance = (
-            ops.convert_to_numpy(term)[:, :found].astype("float64")
-            for term in chains(rows, tfp_seed(generator))
+            ops.convert_to_numpy(term)[:, : batch.found].astype("float64")
+            for term in chains(batch.x, batch.y, tfp_seed(generator))
         )
         parts.append((*_log_mean(log_weights), acceptance.mean(axis=0)))
-        progress.add(found)
+        progress.add(batch.found)
     return AnnealedLogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -1,51 +1,290 @@
-"""Arrays through a compiled function, some examples at a time."""
+"""Data through a compiled function, some examples at a time."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
-from tfp_vae.evaluation.model import ChecksData, LatentModel
+from tfp_vae.evaluation.model import ChecksData, LatentModel, check_model
 from tfp_vae.substrate import Tensor, jit, tfp_seed
 from tfp_vae.training.data import as_keras_would, check_finite
 
-__all__ = ["ROWS", "averages", "batches", "chunked", "prepared"]
+__all__ = [
+    "ROWS",
+    "Batch",
+    "Examples",
+    "averages",
+    "batches",
+    "chunked",
+    "prepared",
+]
 
 #: Rows of the decoder's batch at a time: bounds the memory, whatever the number
 #: of samples.
 ROWS = 8192
 
+# The data and, where it is another array, the target: `(x,)` or `(x, y)`.
+_Arrays = tuple[np.ndarray, ...]
+
+
+class Batch(NamedTuple):
+    """Examples for a compiled function.
+
+    Attributes:
+        x: `[B, *event]`, of the same B in all batches.
+        y: the target of the likelihood; x itself where there is no other.
+        found: how many rows, from the first on, are data; the others repeat
+            the last one.
+    """
+
+    x: Tensor
+    y: Tensor
+    found: int
+
+
+class _OneBatch:
+    """Arrays as a pipeline of one batch."""
+
+    def __init__(self, arrays: _Arrays) -> None:
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[_Arrays]:
+        yield self._arrays
+
+
+class _Pipeline:
+    """Batches as Keras takes them, as arrays, each looked at."""
+
+    def __init__(self, source: Any) -> None:
+        _check_repeatable(source)
+        self._source = source
+
+    def __iter__(self) -> Iterator[_Arrays]:
+        for item in _items(self._source):
+            arrays = _arrays(*_unpacked(item))
+            for name, array in zip("xy", arrays, strict=False):
+                check_finite(name, array)
+            yield arrays
+
+
+class Examples:
+    """Examples and their targets, whatever they come from.
+
+    Arrays are a pipeline of one batch. Of a longer one no more is held than a
+    batch of its own and one of `size` examples: each pass reads it anew.
+
+    Attributes:
+        first: the first batch of the source, `(x,)` or `(x, y)`: of arrays,
+            all examples.
+        size: examples in a batch, at most N.
+        count: N, or None where only a whole pass would tell.
+    """
+
+    def __init__(self, x: Any, y: Any = None, batch_size: int = 128) -> None:
+        """Looks at the first batch.
+
+        Args:
+            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+                `(x, y)` that can be gone through several times.
+            y: the target of the likelihood, `[N, *event]`, where x are arrays.
+            batch_size: examples at a time.
+
+        Raises:
+            TypeError: if x can be gone through but once, or never ends.
+            ValueError: if there are no data, x and y are not as many, values of
+                a pipeline are not finite, or it has weights.
+        """
+        self._source: Iterable[_Arrays]
+        self.count: int | None = None
+        if _is_array(x):
+            self._source = _OneBatch(_arrays(x, y))
+        elif y is not None:
+            raise ValueError(
+                "The targets of a pipeline are in its batches, (x, y). "
+                f"Received: y={type(y).__name__} beside x={type(x).__name__}. "
+                "Leave y out, or give arrays for both."
+            )
+        else:
+            self._source = _Pipeline(x)
+        first = next(iter(self._source), None)
+        if first is None or not first[0].ndim or not first[0].size:
+            raise ValueError(
+                "The data of a model are one array [N, *event] with N > 0, or "
+                "a pipeline of batches of it. Received: "
+                + ("no batch." if first is None else f"x {first[0].shape}.")
+            )
+        if isinstance(self._source, _OneBatch):
+            self.count = len(first[0])
+        self.first = first
+        self._batch_size = batch_size
+        self.size = len(next(self.rows())[0])
+
+    def limit(self, batch_size: int) -> None:
+        """Takes smaller batches.
+
+        Args:
+            batch_size: examples at a time.
+        """
+        self._batch_size = max(min(self._batch_size, batch_size), 1)
+        self.size = min(self.size, self._batch_size)
+
+    def rows(self) -> Iterator[_Arrays]:
+        """The examples as they are.
+
+        Yields:
+            `(x,)` or `(x, y)`, as many rows in all batches but the last.
+        """
+        held: _Arrays | None = None
+        for arrays in self._source:
+            if held is not None:
+                arrays = _joined(held, arrays)
+            size, count = self._batch_size, len(arrays[0])
+            whole = count - count % size
+            for start in range(0, whole, size):
+                yield tuple(a[start : start + size] for a in arrays)
+            held = tuple(a[whole:] for a in arrays) if count > whole else None
+        if held is not None:
+            yield held
+
+    def __iter__(self) -> Iterator[Batch]:
+        for arrays in self.rows():
+            tensors = [_padded(array, self.size) for array in arrays]
+            yield Batch(tensors[0], tensors[-1], len(arrays[0]))
+
+
+def _is_array(x: Any) -> bool:
+    return (
+        hasattr(x, "shape")
+        or isinstance(x, (list, tuple, dict, str))
+        or not (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
+    )
+
+
+def _arrays(x: Any, y: Any) -> _Arrays:
+    arrays = tuple(as_keras_would(a) for a in (x, y) if a is not None)
+    if len({array.shape[:1] for array in arrays}) > 1:
+        raise ValueError(
+            "Each example has a target of its own. Received: x of shape "
+            f"{arrays[0].shape}, y of shape {arrays[1].shape}. Give as many "
+            "rows of y as of x."
+        )
+    return arrays
+
+
+def _items(source: Any) -> Iterable[Any]:
+    if isinstance(source, keras.utils.PyDataset):
+        # Python would ask for items beyond the last one.
+        return (source[i] for i in range(source.num_batches))
+    return source
+
+
+def _check_repeatable(source: Any) -> None:
+    """Refuses what can be gone through but once, and what never ends."""
+    if isinstance(source, Iterator):
+        raise TypeError(
+            "A pipeline is gone through several times: to look at the data "
+            f"first, and to evaluate then. Received: {type(source).__name__}, "
+            "which is empty after once. Give a tf.data.Dataset, a "
+            "keras.utils.PyDataset, or an object whose __iter__ starts anew."
+        )
+    if _is_endless(source):
+        raise TypeError(
+            "Data to evaluate on have an end. Received: "
+            f"{type(source).__name__} without one. Leave out its repeat(), or "
+            "take(n) batches of it."
+        )
+
+
+def _is_endless(source: Any) -> bool:
+    if isinstance(source, keras.utils.PyDataset):
+        return source.num_batches is None
+    cardinality = getattr(source, "cardinality", None)
+    # TensorFlow says -1 for endless, -2 for unknown.
+    return callable(cardinality) and int(cardinality()) == -1
+
+
+def _unpacked(item: Any) -> tuple[Any, Any]:
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(item)
+    if weights is not None:
+        raise ValueError(
+            "Figures are one for each example, which weights do not enter. "
+            "Received: batches (x, y, sample_weight). Give batches (x, y), and "
+            "weight the figures yourself."
+        )
+    return x, y
+
+
+def _joined(held: _Arrays, arrays: _Arrays) -> _Arrays:
+    if len(held) != len(arrays):
+        raise ValueError(
+            "All batches of a pipeline are x, or all are (x, y). Received: "
+            "both kinds. Give each batch a target, or none."
+        )
+    return tuple(map(np.concatenate, zip(held, arrays, strict=True)))
+
+
+def _padded(rows: np.ndarray, size: int) -> Tensor:
+    """A tensor of so many rows: the last one repeats."""
+    padding = [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
+    return ops.convert_to_tensor(np.pad(rows, padding, mode="edge"))
+
 
 def prepared(
-    model: LatentModel, x: Any, support: bool = True, **counts: int
-) -> np.ndarray:
+    model: LatentModel,
+    x: Any,
+    y: Any = None,
+    support: bool = True,
+    batch_size: int = 128,
+    **counts: int,
+) -> Examples:
     """Data as `fit` would take them, looked at.
 
     Args:
         model: which looks at the data itself, and builds itself, where it
             can.
-        x: data, `[N, *event]`.
-        support: whether x must have a finite density under the likelihood.
-        **counts: numbers that are at least 1, such as `batch_size`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)`. All values of arrays are looked at, of a pipeline those of
+            the first batch, and whether the others are finite.
+        y: the target of the likelihood, by default x.
+        support: whether the target must have a finite density under the
+            likelihood.
+        batch_size: examples at a time.
+        **counts: further numbers that are at least 1, such as `num_samples`.
 
     Returns:
-        `[N, *event]`, of Keras' float dtype if they were floating.
+        The examples, of Keras' float dtype if they were floating.
 
     Raises:
-        TypeError, ValueError: if the shapes or the values of the data do not
-            fit the model, or a number is not positive.
+        TypeError, ValueError: if the model is none, the shapes or the values of
+            the data do not fit it, or a number is not positive.
     """
-    for name, count in counts.items():
+    check_model(model)
+    for name, count in {**counts, "batch_size": batch_size}.items():
         check_positive_int(name, count)
-    x = as_keras_would(x)
+    examples = Examples(x, y, batch_size)
+    first = examples.first
     if isinstance(model, ChecksData):
-        model.check_data(x, support=support)
-    else:
-        check_finite("x", x)
-    return x
+        model.check_data(
+            first[0] if len(first) == 1 else _OneBatch(first), support=support
+        )
+        return examples
+    for name, array in zip("xy", first, strict=False):
+        check_finite(name, array)
+    _build(model, first[0][:1])
+    return examples
+
+
+def _build(model: LatentModel, x: np.ndarray) -> None:
+    """Makes the weights of layers that were not called yet.
+
+    A compiled function could not.
+    """
+    posterior = model.encode(ops.convert_to_tensor(x))
+    model.prior_distribution(posterior)
+    model.decode(posterior.sample(seed=tfp_seed(0)))
 
 
 def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
@@ -53,7 +292,7 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
 
     Args:
         x: `[N, ...]`.
-        batch_size: examples at a time, at most N.
+        batch_size: rows at a time, at most N.
 
     Yields:
         A tensor `[batch_size, ...]` and how many of its rows, from the first
@@ -61,30 +300,24 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
     """
     for start in range(0, len(x), batch_size):
         rows = x[start : start + batch_size]
-        padding = [(0, batch_size - len(rows)), *[(0, 0)] * (x.ndim - 1)]
-        yield (
-            ops.convert_to_tensor(np.pad(rows, padding, mode="edge")),
-            len(rows),
-        )
+        yield _padded(rows, batch_size), len(rows)
 
 
 def chunked(
-    function: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]],
-    x: np.ndarray,
+    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    examples: Examples,
     num_samples: int,
-    batch_size: int,
     seed: int | None,
     verbose: bool,
 ) -> Iterator[tuple[int, int, Iterator[list[np.ndarray]]]]:
     """What a function gives for each batch, some samples of z at a time.
 
     Args:
-        function: from examples `[B, *event]`, a number of samples and a seed
-            to tensors. Compiled.
-        x: `[N, *event]`.
+        function: from examples `[B, *event]`, their targets, a number of
+            samples and a seed to tensors. Compiled.
+        examples: N of them.
         num_samples: for each example; rounded up to a whole number of equal
             chunks.
-        batch_size: examples at a time.
         seed: an int, or None.
         verbose: whether to show the progress.
 
@@ -93,36 +326,37 @@ def chunked(
         there are in all; and, to be gone through before the next batch, for
         each chunk of them the function's arrays, of float64.
     """
-    batch_size = min(batch_size, len(x))
-    chunks = -(-num_samples // max(ROWS // batch_size, 1))
+    chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
 
     @jit
-    def compiled(rows: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        return function(rows, samples, noise)
+    def compiled(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        return function(x, y, samples, noise)
 
     generator = keras.random.SeedGenerator(seed)
+    target = None if examples.count is None else examples.count * chunks
     progress = keras.utils.Progbar(
-        len(x) * chunks * samples, verbose=int(verbose), unit_name="sample"
+        None if target is None else target * samples,
+        verbose=int(verbose),
+        unit_name="sample",
     )
 
-    def terms(rows: Tensor, found: int) -> Iterator[list[np.ndarray]]:
+    def terms(batch: Batch) -> Iterator[list[np.ndarray]]:
         for _ in range(chunks):
             yield [
                 ops.convert_to_numpy(term).astype("float64")
-                for term in compiled(rows, tfp_seed(generator))
+                for term in compiled(batch.x, batch.y, tfp_seed(generator))
             ]
-            progress.add(found * samples)
+            progress.add(batch.found * samples)
 
-    for rows, found in batches(x, batch_size):
-        yield found, chunks * samples, terms(rows, found)
+    for batch in examples:
+        yield batch.found, chunks * samples, terms(batch)
 
 
 def averages(
-    function: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]],
-    x: np.ndarray,
+    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    examples: Examples,
     num_samples: int,
-    batch_size: int,
     seed: int | None,
     verbose: bool,
 ) -> list[np.ndarray]:
@@ -131,9 +365,8 @@ def averages(
     Args:
         function: as for `chunked`, to tensors `[B, ...]`, averages over so
             many samples.
-        x: as for `chunked`.
+        examples: as for `chunked`.
         num_samples: as for `chunked`.
-        batch_size: as for `chunked`.
         seed: as for `chunked`.
         verbose: as for `chunked`.
 
@@ -142,7 +375,7 @@ def averages(
     """
     parts = []
     for found, _, chunks in chunked(
-        function, x, num_samples, batch_size, seed, verbose
+        function, examples, num_samples, seed, verbose
     ):
         sums = next(chunks)
         count = 1

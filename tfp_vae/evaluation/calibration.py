@@ -60,6 +60,7 @@ def bits_per_dimension(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    y: Any = None,
 ) -> BitsPerDimension:
     """The bits that an ideal code by the model spends on an element of x.
 
@@ -72,11 +73,14 @@ def bits_per_dimension(
 
     Args:
         vae: a `VAE` of a discrete likelihood.
-        x: data, `[N, *event]`, outcomes of the likelihood.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
 
     Returns:
         `BitsPerDimension`, each `[N]`.
@@ -86,9 +90,11 @@ def bits_per_dimension(
         ValueError: if the likelihood is a density, if data are no outcomes of
             it, or as `VAE.marginal_log_likelihood`.
     """
-    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
-    z = vae.encode(ops.convert_to_tensor(x[:1])).sample(seed=tfp_seed(0))
-    likelihood = vae.decode(z)
+    examples = prepared(
+        vae, x, y, num_samples=num_samples, batch_size=batch_size
+    )
+    one = ops.convert_to_tensor(examples.first[0][:1])
+    likelihood = vae.decode(vae.encode(one).sample(seed=tfp_seed(0)))
     if not is_discrete(likelihood):
         raise ValueError(
             "Bits are those of outcomes that have probabilities. A density has "
@@ -99,22 +105,28 @@ def bits_per_dimension(
             "compare nats per example, by marginal_log_likelihood(), on the "
             "same data in the same unit."
         )
-    if (x != np.floor(x)).any():
-        raise ValueError(
-            f"The outcomes of {likelihood.name} are whole numbers: between "
-            "them log_prob is a cross-entropy and no number of bits. Received: "
-            f"values from {x.min()} to {x.max()}, not all whole. Evaluate on "
-            "data such as the model draws; binarise them, (x > 0.5), if need "
-            "be."
-        )
+    for arrays in examples.rows():
+        _check_whole(arrays[-1], likelihood.name)
     found = marginal_log_likelihood(
-        vae, x, num_samples, batch_size, seed, verbose
+        vae, x, num_samples, batch_size, seed, verbose, y
     )
-    nats = x[0].size * np.log(2.0)
+    nats = examples.first[-1][0].size * np.log(2.0)
     return BitsPerDimension(
         -found.log_likelihood / nats,
         found.standard_error / nats,
         found.pareto_k,
+    )
+
+
+def _check_whole(values: np.ndarray, name: str) -> None:
+    """Refuses values between the outcomes."""
+    if (values == np.floor(values)).all():
+        return
+    raise ValueError(
+        f"The outcomes of {name} are whole numbers: between them log_prob is a "
+        "cross-entropy and no number of bits. Received: values from "
+        f"{values.min()} to {values.max()}, not all whole. Evaluate on data "
+        "such as the model draws; binarise them, (x > 0.5), if need be."
     )
 
 
@@ -125,6 +137,7 @@ def probability_integral_transform(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    y: Any = None,
 ) -> ProbabilityIntegralTransform:
     """Tells whether the spread that the decoder predicts is the data's.
 
@@ -146,11 +159,14 @@ def probability_integral_transform(
 
     Args:
         vae: a `VAE` whose likelihood has independent elements with a `cdf`.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: S, draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
 
     Returns:
         `ProbabilityIntegralTransform`: the values, their distance from uniform,
@@ -170,16 +186,18 @@ def probability_integral_transform(
         Czado, Gneiting, Held. Predictive model assessment for count data.
         Biometrics 65(4), 2009.
     """
-    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
+    examples = prepared(
+        vae, x, y, num_samples=num_samples, batch_size=batch_size
+    )
 
     def transform(
-        rows: Tensor, samples: int, noise: Tensor
+        x: Tensor, y: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor, ...]:
-        z = vae.encode(rows).sample(samples, seed=noise)
+        z = vae.encode(x).sample(samples, seed=noise)
         likelihood = vae.decode(as_one_batch(z))
-        check_likelihood(likelihood, rows, samples)
-        rows = in_dtype_of(likelihood, rows)
-        data = copies(rows, samples)
+        check_likelihood(likelihood, y, samples)
+        y = in_dtype_of(likelihood, y)
+        data = copies(y, samples)
         elements = factors(likelihood)
         try:
             terms = [elements.cdf(data)]
@@ -192,13 +210,11 @@ def probability_integral_transform(
         if is_discrete(likelihood):
             terms.append(elements.prob(data))
         return tuple(
-            ops.sum(ops.reshape(term, (samples, *rows.shape)), axis=0) / samples
+            ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
             for term in terms
         )
 
-    values, *masses = averages(
-        transform, x, num_samples, batch_size, seed, verbose
-    )
+    values, *masses = averages(transform, examples, num_samples, seed, verbose)
     uniform = np.random.default_rng(seed)
     for mass in masses:
         values = values - uniform.random(mass.shape) * mass

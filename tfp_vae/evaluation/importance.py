@@ -1,5 +1,6 @@
 """Importance sampling of log p(x), with signs of when not to believe it."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,19 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 
+# The k-hat above which an estimate cannot be trusted, and the share of examples
+# above it from which on a warning is due.
+_BAD_K = 0.7
+_SHARE_WARNED_OF = 0.1
+
 
 class MarginalLogLikelihood(NamedTuple):
     """Estimates of log p(x), each `[N]`.
 
     Attributes:
         log_likelihood: nats per example.
-        standard_error: of `log_likelihood`, in nats, by the delta method.
+        standard_error: of `log_likelihood`, in nats, by the delta method. NaN
+            for one sample, which has no spread.
         effective_sample_size: (sum w)**2 / sum w**2 of the importance weights.
         pareto_k: the shape of a generalised Pareto distribution fitted to the
             largest weights. Above 0.7 neither the estimate nor its standard
@@ -57,9 +64,10 @@ class _Running:
 
     def result(self) -> MarginalLogLikelihood:
         size = np.exp(2 * self._sum - self._squares)
+        error = np.sqrt(np.maximum(1 / size - 1 / self._total, 0.0))
         return MarginalLogLikelihood(
             self._sum - np.log(self._total),
-            np.sqrt(np.maximum(1 / size - 1 / self._total, 0.0)),
+            error if self._total > 1 else np.full_like(error, np.nan),
             size,
             pareto_k(np.asarray(self._largest)),
         )
@@ -115,6 +123,7 @@ def marginal_log_likelihood(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    y: Any = None,
 ) -> MarginalLogLikelihood:
     """Estimates log p(x) by importance sampling from the posterior.
 
@@ -127,17 +136,21 @@ def marginal_log_likelihood(
 
     Args:
         vae: a `VAE`, or any other `LatentModel`.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: S, draws of z for each example; rounded up to a whole
             number of equal chunks.
         batch_size: examples at a time.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
 
     Returns:
         `MarginalLogLikelihood`: for each example the estimate in nats, its
         standard error, the effective sample size, and the Pareto k-hat that
-        tells when not to believe the first two.
+        tells when not to believe the first two. A warning says so where more
+        than a tenth of the examples are above 0.7.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do
@@ -147,32 +160,56 @@ def marginal_log_likelihood(
         Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
         2016. https://arxiv.org/abs/1509.00519
     """
-    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
+    examples = prepared(
+        vae, x, y, num_samples=num_samples, batch_size=batch_size
+    )
 
-    def log_weights(rows: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
-        return (_log_weights(vae, rows, samples, noise),)
+    def log_weights(
+        x: Tensor, y: Tensor, samples: int, noise: Tensor
+    ) -> tuple[Tensor]:
+        return (_log_weights(vae, x, y, samples, noise),)
 
     parts = []
     for found, total, chunks in chunked(
-        log_weights, x, num_samples, batch_size, seed, verbose
+        log_weights, examples, num_samples, seed, verbose
     ):
         running = _Running(total)
         for (weights,) in chunks:
             running.add(weights)
         parts.append([field[:found] for field in running.result()])
-    return MarginalLogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
+    result = MarginalLogLikelihood(
+        *map(np.concatenate, zip(*parts, strict=True))
+    )
+    _warn_of_bad(result.pareto_k)
+    return result
+
+
+def _warn_of_bad(k: np.ndarray) -> None:
+    """Warns where the estimates of many examples cannot be trusted."""
+    # None of few samples, which have a NaN; +inf is the worst.
+    share = (k > _BAD_K).mean()
+    if share > _SHARE_WARNED_OF:
+        warnings.warn(
+            "An estimate of log p(x) can be trusted where pareto_k is at most "
+            f"{_BAD_K}. Received: more in {share:.0%} of {len(k)} examples: "
+            "the posterior does not cover enough, and the estimates are too "
+            "low. Draw more samples, num_samples=..., or take "
+            'tfp_vae.evaluation.annealed_importance_sampling(initial="'
+            'posterior").',
+            stacklevel=3,
+        )
 
 
 def _log_weights(
-    vae: LatentModel, x: Tensor, samples: int, seed: Tensor
+    vae: LatentModel, x: Tensor, y: Tensor, samples: int, seed: Tensor
 ) -> Tensor:
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
     prior = vae.prior_distribution(posterior)
     z = posterior.sample(samples, seed=seed)
     likelihood = vae.decode(as_one_batch(z))
-    check_likelihood(likelihood, x, samples)
+    check_likelihood(likelihood, y, samples)
     log_likelihood = log_likelihood_of_samples(
-        in_dtype_of(likelihood, x), likelihood, samples
+        in_dtype_of(likelihood, y), likelihood, samples
     )
     return log_likelihood + prior.log_prob(z) - posterior.log_prob(z)

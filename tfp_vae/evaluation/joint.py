@@ -1,12 +1,13 @@
 """A model as the joint distribution of latent variables and data."""
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
 from tfp_vae.substrate import Tensor, ps, tfd
 
-__all__ = ["joint_distribution"]
+__all__ = ["joint_distribution", "joint_of"]
 
 
 class _Decoded(tfd.Distribution):
@@ -84,12 +85,27 @@ def joint_distribution(vae: Any) -> tfd.JointDistributionNamed:
             "on a batch, or fit it, before joint_distribution(). Received: "
             f"{vae.name}."
         )
-    prior = vae.prior_distribution(vae.example_posterior())
+    return joint_of(vae.prior_distribution(vae.example_posterior()), vae.decode)
+
+
+def joint_of(
+    prior: tfd.Distribution, decode: Callable[[Tensor], tfd.Distribution]
+) -> tfd.JointDistributionNamed:
+    """p(z) p(x|z) of a prior that is at hand.
+
+    Args:
+        prior: p(z).
+        decode: from z, `[B, *latent]`, to p(x|z).
+
+    Returns:
+        A distribution over dicts of `z`, `[..., *latent]`, and `x`,
+        `[..., *event]`.
+    """
     latent = tuple(prior.event_shape)
 
     def likelihood(z: Tensor) -> tfd.Distribution:
         batch_shape = ps.shape(z)[: len(z.shape) - len(latent)]
         flat = ops.reshape(z, (-1, *latent))
-        return _Decoded(vae.decode(flat), batch_shape)
+        return _Decoded(decode(flat), batch_shape)
 
     return tfd.JointDistributionNamed({"z": prior, "x": likelihood})

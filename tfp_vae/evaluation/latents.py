@@ -4,6 +4,7 @@ All figures are in nats per example. Beside each other, two models are compared
 by the same function, arguments and seed.
 """
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -123,7 +124,8 @@ def kl_per_dimension(
 
     Args:
         vae: a `VAE` whose posterior and prior have independent coordinates.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: draws for each example, where no closed form is known.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
@@ -138,16 +140,16 @@ def kl_per_dimension(
         NotImplementedError: if the coordinates of the posterior or the prior
             are not independent.
     """
-    x = prepared(
+    examples = prepared(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
 
-    def kl(rows: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
-        posterior = vae.encode(rows)
+    def kl(x: Tensor, _: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
+        posterior = vae.encode(x)
         prior = vae.prior_distribution(posterior)
         return (coordinate_kl(posterior, prior, samples, noise),)
 
-    (found,) = averages(kl, x, num_samples, batch_size, seed, verbose)
+    (found,) = averages(kl, examples, num_samples, seed, verbose)
     return found
 
 
@@ -165,7 +167,8 @@ def active_units(
 
     Args:
         vae: a `VAE` whose posterior has a mean in closed form.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         threshold: a variance.
         batch_size: examples at a time.
 
@@ -182,12 +185,12 @@ def active_units(
         Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
         2016. https://arxiv.org/abs/1509.00519
     """
-    x = prepared(vae, x, support=False, batch_size=batch_size)
+    examples = prepared(vae, x, support=False, batch_size=batch_size)
 
-    def mean(rows: Tensor, _: int, __: Tensor) -> tuple[Tensor]:
-        return (vae.encode(rows).mean(),)
+    def mean(x: Tensor, *_: Any) -> tuple[Tensor]:
+        return (vae.encode(x).mean(),)
 
-    (means,) = averages(mean, x, 1, batch_size, None, False)
+    (means,) = averages(mean, examples, 1, None, False)
     variance = means.var(axis=0)
     active = variance > threshold
     return ActiveUnits(variance, active, int(active.sum()))
@@ -200,6 +203,7 @@ def rate_distortion(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    y: Any = None,
 ) -> RateDistortion:
     """Rate, distortion and ELBO of each example.
 
@@ -213,11 +217,14 @@ def rate_distortion(
 
     Args:
         vae: a `VAE`.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
 
     Returns:
         `RateDistortion`, each `[N]`, nats per example. The distortion, and a
@@ -231,16 +238,18 @@ def rate_distortion(
         Alemi et al. Fixing a broken ELBO. ICML 2018.
         https://arxiv.org/abs/1711.00464
     """
-    x = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
+    examples = prepared(
+        vae, x, y, num_samples=num_samples, batch_size=batch_size
+    )
     elbo = ELBO()
 
     def terms(
-        rows: Tensor, samples: int, noise: Tensor
+        x: Tensor, y: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(rows)
+        posterior = vae.encode(x)
         z = posterior.sample(samples, seed=noise)
         found = elbo(
-            rows,
+            y,
             posterior=posterior,
             likelihood=vae.decode(as_one_batch(z)),
             prior=vae.prior_distribution(posterior),
@@ -248,9 +257,7 @@ def rate_distortion(
         )
         return found.kl, -found.log_likelihood
 
-    rate, distortion = averages(
-        terms, x, num_samples, batch_size, seed, verbose
-    )
+    rate, distortion = averages(terms, examples, num_samples, seed, verbose)
     return RateDistortion(rate, distortion, -(rate + distortion))
 
 
@@ -281,7 +288,8 @@ def aggregate_posterior(
 
     Args:
         vae: a `VAE`, of any posterior whose `log_prob` broadcasts.
-        x: data, `[N, *event]`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
         num_samples: draws of z for each example.
         batch_size: posteriors at a time.
         seed: an int for the same draws again, or None.
@@ -302,15 +310,15 @@ def aggregate_posterior(
         variational evidence lower bound. NIPS workshop 2016.
         http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
     """
-    x = prepared(
+    examples = prepared(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
-    if len(x) < 2:
+    if sum(len(rows[0]) for rows in itertools.islice(examples.rows(), 2)) < 2:
         raise ValueError(
             "Mutual information is between z and which of several examples it "
-            f"stands for. Received: {len(x)} example."
+            "stands for. Received: 1 example."
         )
-    batch_size = min(batch_size, len(x))
+    batch_size = examples.size
 
     @jit
     def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -330,35 +338,37 @@ def aggregate_posterior(
 
     generator = keras.random.SeedGenerator(seed)
     drawn: list[list[np.ndarray]] = []
-    for rows, found in batches(x, batch_size):
+    for batch in examples:
         drawn.append(
             [
-                ops.convert_to_numpy(term)[:, :found]
-                for term in draw(rows, tfp_seed(generator))
+                ops.convert_to_numpy(term)[:, : batch.found]
+                for term in draw(batch.x, tfp_seed(generator))
             ]
         )
     z, log_posterior, log_prior = (
         np.concatenate(terms, axis=1) for terms in zip(*drawn, strict=True)
     )
+    count = z.shape[1]
     z = z.reshape(-1, *z.shape[2:])
 
     block = _PAIRS // (batch_size * math.prod(z.shape[1:]))
     block = min(max(block, 1), len(z))
     log_marginal = np.full(len(z), -np.inf)
     progress = keras.utils.Progbar(
-        len(x), verbose=int(verbose), unit_name="posterior"
+        count, verbose=int(verbose), unit_name="posterior"
     )
-    for rows, found in batches(x, batch_size):
+    for batch in examples:
+        found = ops.convert_to_tensor(batch.found)
         start = 0
-        for some, count in batches(z, block):
-            term = log_sum(rows, ops.convert_to_tensor(found), some)
-            part = slice(start, start + count)
+        for some, drawn_here in batches(z, block):
+            term = log_sum(batch.x, found, some)
+            part = slice(start, start + drawn_here)
             log_marginal[part] = np.logaddexp(
-                log_marginal[part], ops.convert_to_numpy(term)[:count]
+                log_marginal[part], ops.convert_to_numpy(term)[:drawn_here]
             )
-            start += count
-        progress.add(found)
-    log_marginal = log_marginal.reshape(num_samples, -1) - np.log(len(x))
+            start += drawn_here
+        progress.add(batch.found)
+    log_marginal = log_marginal.reshape(num_samples, -1) - np.log(count)
 
     def mean_and_error(terms: np.ndarray) -> tuple[float, float]:
         each = terms.mean(axis=0)

@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["ChecksData", "LatentModel"]
+__all__ = ["ChecksData", "LatentModel", "check_model"]
 
 
 class LatentModel(Protocol):
@@ -58,9 +58,35 @@ class ChecksData(Protocol):
         """Builds the model if need be, and looks at the data.
 
         Args:
-            x: `[N, *event]`.
-            support: whether x must have a finite density under the likelihood.
+            x: `[N, *event]`, or where there is a target beside it, a pipeline
+                of one batch `(x, y)`.
+            support: whether the target must have a finite density under the
+                likelihood.
 
         Raises:
             TypeError, ValueError: if the data do not fit the model.
         """
+
+
+def check_model(model: Any) -> None:
+    """Refuses what is no `LatentModel`.
+
+    Args:
+        model: any object.
+
+    Raises:
+        TypeError: if it lacks one of the three methods.
+    """
+    lacking = [
+        name
+        for name in ("encode", "decode", "prior_distribution")
+        if not callable(getattr(model, name, None))
+    ]
+    if lacking:
+        raise TypeError(
+            "What is evaluated has the methods encode(x), decode(z) and "
+            "prior_distribution(posterior), each of which returns a "
+            f"tfp.distributions object. Received: {type(model).__name__} "
+            f"without {', '.join(lacking)}. Add them to your model, or give a "
+            "VAE."
+        )

@@ -320,6 +320,7 @@ class VAE(LatentVariableModel):
         batch_size: int = 128,
         seed: int | None = None,
         verbose: bool = False,
+        y: Any = None,
     ) -> MarginalLogLikelihood:
         """Estimates log p(x) by importance sampling from the posterior.
 
@@ -331,12 +332,15 @@ class VAE(LatentVariableModel):
         grow with S.
 
         Args:
-            x: data, `[N, *event]`.
+            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+                `(x, y)` that can be gone through several times.
             num_samples: S, draws of z for each example; rounded up to a whole
                 number of equal chunks.
             batch_size: examples at a time.
             seed: an int for the same estimate again, or None.
             verbose: whether to show the progress.
+            y: the target of the likelihood, `[N, *event]`, by default x; of a
+                pipeline, that of its batches.
 
         Returns:
             `MarginalLogLikelihood`: for each example the estimate in nats, its
@@ -352,7 +356,7 @@ class VAE(LatentVariableModel):
             2016. https://arxiv.org/abs/1509.00519
         """
         return marginal_log_likelihood(
-            self, x, num_samples, batch_size, seed, verbose
+            self, x, num_samples, batch_size, seed, verbose, y
         )
 
     def joint_distribution(self) -> tfd.JointDistributionNamed:

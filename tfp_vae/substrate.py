@@ -84,6 +84,18 @@ if _BACKEND == "tensorflow":
 elif _BACKEND == "jax":
     import jax
     import jax.scipy.special
+    from jax.interpreters import xla
+
+    def _restore_pytype_aval_mappings() -> None:
+        """Gives `jax.interpreters.xla` the name back that TFP looks for."""
+        # TFP 0.25 registers its variables under two names of one table, of
+        # which JAX 0.7 took this one out, so that TFP would not be imported.
+        table = getattr(jax.core, "pytype_aval_mappings", None)
+        if table is not None and not hasattr(xla, "pytype_aval_mappings"):
+            xla.pytype_aval_mappings = table
+
+    _restore_pytype_aval_mappings()
+
     from tensorflow_probability.substrates import jax as tfp
 
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"

@@ -20,8 +20,10 @@ from networks import (
     keras_layers,
 )
 
+import tfp_vae
 from tfp_vae import VAE
 from tfp_vae.layers import IndependentBernoulli, MultivariateNormalDiag
+from tfp_vae.losses import NegativeLogLikelihood
 
 Trainer = Callable[[int], Any]
 RATE = 1e-3
@@ -60,6 +62,42 @@ def ours(network: Network, x: np.ndarray, batch: int) -> Trainer:
 
 def _fit(model: Any, x: np.ndarray, batch: int, epochs: int) -> Any:
     return model.fit(x, batch_size=batch, epochs=epochs, verbose=0)
+
+
+def _autoencoder(network: Network, kind: Any, *last: Any) -> Any:
+    """The network without noise, from a row to itself."""
+    return kind(
+        [
+            keras.Input(network.shape),
+            *keras_layers(keras.layers, encoder_parts(network)),
+            keras.layers.Dense(network.latent),
+            *keras_layers(keras.layers, network.decoder),
+            *last,
+        ]
+    )
+
+
+def our_autoencoder(network: Network, x: np.ndarray, batch: int) -> Trainer:
+    """`tfp_vae.Sequential` with `NegativeLogLikelihood`."""
+    model = _autoencoder(
+        network, tfp_vae.Sequential, IndependentBernoulli(network.shape)
+    )
+    model.compile(keras.optimizers.Adam(RATE), NegativeLogLikelihood())
+    return functools.partial(_fit_to_itself, model, x, batch)
+
+
+def keras_autoencoder(network: Network, x: np.ndarray, batch: int) -> Trainer:
+    """The same in plain Keras, with its cross-entropy."""
+    model = _autoencoder(
+        network, keras.Sequential, keras.layers.Reshape(network.shape)
+    )
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(RATE), loss)
+    return functools.partial(_fit_to_itself, model, x, batch)
+
+
+def _fit_to_itself(model: Any, x: np.ndarray, batch: int, epochs: int) -> Any:
+    return model.fit(x, x, batch_size=batch, epochs=epochs, verbose=0)
 
 
 class ByHand(keras.Model):

@@ -33,6 +33,8 @@ RIVALS = {
         rivals.tfp_layers, xla=True
     ),
     "JAX by hand, lax.scan": rivals.jax_scan,
+    "tfp_vae.Sequential, no noise": rivals.our_autoencoder,
+    "keras.Sequential, no noise": rivals.keras_autoencoder,
     "products alone, TensorFlow": rivals.tf_products,
     "products alone, JAX": rivals.jax_products,
 }
@@ -40,7 +42,7 @@ RIVALS = {
 
 def runs_on_jax(name: str) -> bool:
     """Whether a rival's step is compiled by JAX."""
-    if name.startswith(("VAE", "Keras")):
+    if name.startswith(("VAE", "Keras", "tfp_vae", "keras.")):
         return keras.backend.backend() == "jax"
     return "JAX" in name
 

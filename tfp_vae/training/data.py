@@ -12,7 +12,7 @@ from keras import ops
 
 __all__ = ["Data", "as_keras_would", "check_finite", "peek"]
 
-# Rows that are tried on the likelihood, beside the two with the extreme values.
+# Rows that are looked at closely, beside the two with the extreme values.
 _FIRST_ROWS = 2
 
 # How much of the data is looked at for a smallest and a largest value at once.

@@ -19,7 +19,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from tfp_vae.training import jax_loop
+from tfp_vae.training import jax_convolutions, jax_loop
 from tfp_vae.training.jax_convolutions import with_fast_convolutions
 
 TURNED = "name=_turned"
@@ -263,6 +263,44 @@ def test_a_step_of_a_users_own_is_rewritten_in_the_loop(monkeypatch):
     vae = convolutional(WithItsOwnStep)
     vae.fit(X, epochs=2, batch_size=4, verbose=0)
     assert len(seen) == (jax.default_backend() == "cpu")
+
+
+@pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="rewritten for a CPU alone"
+)
+@pytest.mark.parametrize("error", [RecursionError, AttributeError])
+def test_what_cannot_be_rewritten_runs_as_it_is(error, monkeypatch):
+    def refuse(jaxpr):
+        raise error("unknown")
+
+    def trained():
+        vae = convolutional()
+        vae.fit(X, epochs=2, batch_size=4, verbose=0)
+        vae.train_on_batch(X)
+        return [numpy(w) for w in vae.weights]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jax_loop, "with_fast_convolutions", lambda step: step)
+        expected = trained()
+    jax_convolutions._warn_once.cache_clear()
+    monkeypatch.setattr(jax_convolutions, "_rewritten", refuse)
+    with pytest.warns(
+        RuntimeWarning, match=rf"failed with {error.__name__}: unknown\. Train"
+    ) as warned:
+        found = trained()
+    # It records those that the suite passes over as well.
+    assert [w.category for w in warned].count(RuntimeWarning) == 1
+    for a, b in zip(found, expected, strict=True):
+        # The same operations, which XLA may fuse in another way.
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_an_error_of_the_function_itself_is_no_warning():
+    def fails(x):
+        raise ValueError("of the user's own")
+
+    with pytest.raises(ValueError, match="of the user's own"):
+        with_fast_convolutions(fails)(1.0)
 
 
 def is_turned_in_training(vae):

@@ -19,6 +19,7 @@ forty times as slow. So they are brought to it here.
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,10 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         A function that gives the same but for rounding, compiled.
+
+    Warns:
+        RuntimeWarning: once, where the running JAX has operations in a form
+            that is not known here; the function then runs as it is.
     """
     compiled = jax.jit(function)
 
@@ -45,11 +50,29 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, shapes = jax.make_jaxpr(compiled, return_shape=True)(
             *args, **kwargs
         )
-        leaves = jax.tree.leaves((args, kwargs))
-        outputs = core.jaxpr_as_fun(_rewritten(closed))(*leaves)
+        # Only speed is at stake, and jaxprs change from one JAX to the next.
+        try:
+            rewritten = core.jaxpr_as_fun(_rewritten(closed))
+        except Exception as error:
+            _warn_once(f"{type(error).__name__}: {error}")
+            return compiled(*args, **kwargs)
+        outputs = rewritten(*jax.tree.leaves((args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return fast
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        "The convolutions of a training step are brought to the form that is "
+        "fastest on a CPU, which needs a JAX whose jaxprs are known here; on "
+        f"JAX {jax.__version__} it failed with {reason}. Training goes on with "
+        "XLA's own convolutions, with the same results but perhaps slower: "
+        "another version of JAX may avoid it.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _rewritten(found: Any) -> Any:
@@ -58,14 +81,16 @@ def _rewritten(found: Any) -> Any:
     What has no convolutions stays the object it is: by that JAX knows that it
     is the same in several places.
     """
-    if isinstance(found, core.ClosedJaxpr):
-        jaxpr = _rewritten(found.jaxpr)
-        return found if jaxpr is found.jaxpr else found.replace(jaxpr=jaxpr)
+    # Before the closed ones: from JAX 0.11 on both are one class, whose `jaxpr`
+    # is itself.
     if isinstance(found, core.Jaxpr):
         equations = [_rewritten_equation(e) for e in found.eqns]
         if _are_identical(equations, found.eqns):
             return found
         return found.replace(eqns=equations)
+    if isinstance(found, core.ClosedJaxpr):
+        jaxpr = _rewritten(found.jaxpr)
+        return found if jaxpr is found.jaxpr else found.replace(jaxpr=jaxpr)
     if type(found) is tuple:
         parts = tuple(map(_rewritten, found))
         return found if _are_identical(parts, found) else parts

@@ -10,13 +10,55 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["Data", "as_keras_would", "check_finite", "peek"]
+__all__ = [
+    "Data",
+    "Seen",
+    "as_keras_would",
+    "check_finite",
+    "first_fractional_row",
+    "look",
+    "peek",
+]
 
 # Rows that are looked at closely, beside the two with the extreme values.
 _FIRST_ROWS = 2
 
 # How much of the data is looked at for a smallest and a largest value at once.
 _BLOCK_BYTES = 2**20
+
+# Fewer columns than these are reduced several rows at a time: numpy is slow at
+# short rows.
+_WIDE = 1024
+
+# Strings, objects, dates: numpy's kinds of what is no number.
+_NO_NUMBERS = "OUSMm"
+
+
+class Seen(NamedTuple):
+    """Data, and what one pass over all their values has found.
+
+    Attributes:
+        array: the data, `[N, *event]`.
+        low: the smallest value of each column, of the flat event.
+        high: the largest ones.
+        rows: four telling rows: the first ones, and those of the smallest and
+            the largest value of all.
+    """
+
+    array: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    rows: np.ndarray
+
+    def flat(self, rows: Any) -> np.ndarray:
+        """Rows with their event as one dimension, of columns."""
+        chosen = self.array[rows]
+        return chosen.reshape(len(chosen), -1)
+
+    def column(self, column: int) -> np.ndarray:
+        """All values of one column of the flat event."""
+        place = np.unravel_index(column, self.array.shape[1:])
+        return self.array[(slice(None), *place)]
 
 
 def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -52,12 +94,43 @@ def _blocks(array: np.ndarray) -> list[tuple[int, int]]:
     return [(a, a + rows) for a in range(0, len(array), rows)]
 
 
-def check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The values as a numpy array, if all are finite, and their telling rows.
+def _columns_extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest value of each column."""
+    count, width = rows.shape
+    at_once = max(1, _WIDE // max(width, 1))
+    whole = count - count % at_once
+    if at_once == 1 or not whole:
+        return rows.min(axis=0), rows.max(axis=0)
+    wide = rows[:whole].reshape(-1, at_once * width)
+    rest = rows[whole:]
+    low, high = (
+        np.concatenate([extreme.reshape(at_once, width), rest])
+        for extreme in (wide.min(axis=0), wide.max(axis=0))
+    )
+    return low.min(axis=0), high.max(axis=0)
 
-    Those are the first rows, and the rows of the smallest and largest value.
+
+def look(name: str, values: Any) -> Seen:
+    """Looks at all values once.
+
+    Args:
+        name: what they are, for the error.
+        values: `[N, *event]`, an array or a tensor.
+
+    Returns:
+        The values as a numpy array, with their extremes and telling rows.
+
+    Raises:
+        TypeError: if they are no array of numbers.
+        ValueError: if there are none, or not all are finite.
     """
-    array = _as_numpy(values)
+    array = _as_numpy(_check_array(name, values))
+    if array.dtype.kind in _NO_NUMBERS:
+        raise TypeError(
+            f"All data must be numbers. Received: {name} of dtype "
+            f"{array.dtype}. Encode strings and objects as numbers, or, if "
+            f'they are numbers already, {name}.astype("float32").'
+        )
     if not array.size:
         raise ValueError(
             f"There must be data. Received: {name} of shape {array.shape}."
@@ -65,8 +138,16 @@ def check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     # numpy finds an extreme several times faster than its place: look for the
     # place in the one block that has it. The extremes also carry any NaN or
     # infinity, and cost no array of booleans.
-    blocks = [array[a:b] for a, b in _blocks(array)]
-    extremes = np.array([(block.min(), block.max()) for block in blocks])
+    bounds = _blocks(array)
+    low = high = None
+    ends = []
+    for a, b in bounds:
+        block = array[a:b]
+        lows, highs = _columns_extremes(block.reshape(len(block), -1))
+        ends.append((lows.min(), highs.max()))
+        low = lows if low is None else np.minimum(low, lows)
+        high = highs if high is None else np.maximum(high, highs)
+    extremes = np.array(ends)
     if not np.isfinite(extremes).all():
         wrong = ~np.isfinite(array)
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -77,11 +158,57 @@ def check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     rows = list(range(min(len(array), _FIRST_ROWS)))
     for find, column in ((np.argmin, 0), (np.argmax, 1)):
-        block = int(find(extremes[:, column]))
-        start, _ = _blocks(array)[block]
-        rows.append(start + int(find(blocks[block])) // max(array[0].size, 1))
+        start, end = bounds[int(find(extremes[:, column]))]
+        place = int(find(array[start:end]))
+        rows.append(start + place // max(array[0].size, 1))
     # As many for all data, though two may be one: a pass is compiled for them.
-    return array, np.sort(rows)
+    return Seen(array, low, high, np.sort(rows))
+
+
+def check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values as a numpy array, if all are finite, and their telling rows.
+
+    Those are the first rows, and the rows of the smallest and largest value.
+    """
+    seen = look(name, values)
+    return seen.array, seen.rows
+
+
+def first_fractional_row(
+    array: np.ndarray, columns: np.ndarray | None
+) -> int | None:
+    """The first row with a value between two whole numbers.
+
+    Args:
+        array: `[N, *event]`.
+        columns: those of the flat event to look at; None for all.
+
+    Returns:
+        Its index, or None.
+    """
+    if array.dtype.kind in "iub":
+        return None
+    for a, b in _blocks(array):
+        block = array[a:b].reshape(len(array[a:b]), -1)
+        block = block if columns is None else block[:, columns]
+        if (np.rint(block) != block).any():
+            wrong = (np.rint(block) != block).any(axis=1)
+            return a + int(np.argmax(wrong))
+    return None
+
+
+def _check_array(name: str, values: Any) -> Any:
+    if hasattr(values, "toarray"):
+        raise TypeError(
+            "Data must be dense. Received: a sparse matrix "
+            f"({type(values).__name__}) as {name}. Give {name}.toarray()."
+        )
+    if isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"Data must be arrays. Received: a {type(values).__name__} of "
+            f"{len(values)} items as {name}. Give np.asarray({name})."
+        )
+    return values
 
 
 def _as_numpy(values: Any) -> np.ndarray:

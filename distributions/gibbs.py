@@ -7,6 +7,16 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.energy import (
+    LOST,
+    Line,
+    check_normalizable,
+    checked_support,
+    energy_at,
+    log_density_at,
+    log_lost,
+    tails,
+)
 from tfp_vae.distributions.location_scale import (
     LocationScale,
     in_single_precision,
@@ -16,196 +26,8 @@ from tfp_vae.substrate import Tensor, assert_util, tfb
 
 __all__ = ["Gibbs"]
 
-# How far out an unbounded support is followed, in units of scale: short of
-# where the square of a residual overflows.
-_REACH = {"float32": 1e17, "float64": 1e30}
-# The share of the mass that may lie further out.
-_LOST = 1e-6
-# A moment whose integrand falls by less than this power of |r| diverges.
-_FLAT = 1e-3
 # How often the mode is looked for between its neighbours, 16 times as close.
 _ZOOMS = 6
-
-
-class _Line:
-    """The support, on a coordinate t in which heavy tails are exponential.
-
-    r = anchor + sinh(t) on an unbounded support, with the finite end, if there
-    is one, for its anchor; r = t on a bounded one.
-    """
-
-    def __init__(self, support: tuple[float, float] | None, dtype: str) -> None:
-        low, high = support or (-math.inf, math.inf)
-        reach = math.asinh(_REACH[dtype])
-        self.dtype = dtype
-        self.is_bounded = math.isfinite(low) and math.isfinite(high)
-        self.anchor = next(
-            (end for end in (low, high) if math.isfinite(end)), 0.0
-        )
-        if self.is_bounded:
-            self.low, self.high = low, high
-        else:
-            self.low = 0.0 if math.isfinite(low) else -reach
-            self.high = 0.0 if math.isfinite(high) else reach
-        # The residual 0 is where the energies in use have their kinks.
-        self.breaks = [self.low, self.high]
-        if low < 0.0 < high:
-            centre = 0.0 if self.is_bounded else math.asinh(-self.anchor)
-            self.breaks.insert(1, centre)
-
-    def open_ends(self) -> np.ndarray:
-        """The ends that stand for infinity."""
-        ends = [] if self.is_bounded else [self.low, self.high]
-        return np.array([t for t in ends if t != 0.0])
-
-    def residual(self, t: Tensor) -> Tensor:
-        if self.is_bounded:
-            return t
-        # Not `ops.sinh` nor `ops.arcsinh`: float32 in disguise on JAX.
-        return self.anchor + 0.5 * (ops.expm1(t) - ops.expm1(-t))
-
-    def coordinate(self, r: Tensor) -> Tensor:
-        if self.is_bounded:
-            return r
-        r = r - self.anchor
-        size = ops.where(r < 0.0, -r, r)
-        square = size * size
-        t = ops.log1p(size + square / (1.0 + ops.sqrt(1.0 + square)))
-        return ops.where(r < 0.0, -t, t)
-
-    def log_slope(self, t: Tensor) -> Tensor:
-        """Log dr/dt = log cosh(t)."""
-        if self.is_bounded:
-            return ops.zeros_like(t)
-        size = ops.abs(t)
-        return size + ops.log1p(ops.exp(-2.0 * size)) - math.log(2.0)
-
-
-def _log_density(
-    energy: Callable[[Tensor], Tensor], line: _Line, t: Tensor
-) -> Tensor:
-    """In t, without the normaliser; -2e30 for none (and for a NaN)."""
-    values = line.log_slope(t) - _energy_at(energy, line.residual(t))
-    return ops.where(ops.abs(values) < 1e30, values, -2e30)
-
-
-def _energy_at(energy: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
-    """The energy, in the dtype and, checked, of the shape of r."""
-    values = ops.cast(ops.convert_to_tensor(energy(r)), r.dtype)
-    shape, expected = tuple(values.shape), tuple(r.shape)
-    # In a graph of TensorFlow a size may be unknown, which is None.
-    if len(shape) != len(expected) or any(
-        None not in sizes and sizes[0] != sizes[1]
-        for sizes in zip(shape, expected, strict=True)
-    ):
-        raise ValueError(
-            "`energy` must work element by element, with no sum or mean in it: "
-            "the energies of a tensor of residuals have its shape (write a "
-            f"constant as `0.0 * r`). Received: energies of shape {shape} for "
-            f"residuals of shape {expected}."
-        )
-    return values
-
-
-def _tails(
-    energy: Callable[[Tensor], Tensor], line: _Line, peak: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The log density at the ends that stand for infinity, and its decay.
-
-    Both `[ends]`. The decay is what the log density loses over the last unit of
-    t: for a tail as |r|**-(1 + k) it is k. Where there is no density, no
-    gradient is asked for: the energy overflows there. `peak` stands in, any t
-    where it does not.
-    """
-    ends = line.open_ends()
-    points = ops.convert_to_tensor(
-        np.stack([ends, ends - np.sign(ends)]), line.dtype
-    )
-    values = ops.stop_gradient(_log_density(energy, line, points))
-    there = values > -1e30
-    values = ops.where(
-        there,
-        _log_density(energy, line, ops.where(there, points, peak)),
-        values,
-    )
-    return values[0], values[1] - values[0]
-
-
-def _log_lost(log_ends: Tensor, decay: Tensor) -> Tensor:
-    """The log of what a tail has beyond its end, inf if that is infinite."""
-    falls = decay > _FLAT
-    lost = log_ends - ops.log(ops.where(falls, decay, 1.0))
-    return ops.where(
-        log_ends < -1e29, -math.inf, ops.where(falls, lost, math.inf)
-    )
-
-
-def _check_normalizable(
-    energy: Callable[[Tensor], Tensor],
-    support: tuple[float, float] | None,
-    dtype: str,
-) -> None:
-    """Refuses an energy without a finite integral, if it can be seen now."""
-    line = _Line(support, dtype)
-    # Neither at an end nor at 0, where an energy may be infinite.
-    t = np.linspace(line.low, line.high, 4002)[1:-1]
-    spacing = t[1] - t[0]
-    t = ops.convert_to_tensor(t, dtype)
-    values = _log_density(energy, line, t)
-    try:
-        values = ops.convert_to_numpy(values).astype(np.float64)
-    except (AttributeError, NotImplementedError, TypeError):
-        # The backends' ways to say that it is being compiled.
-        return
-    r = ops.convert_to_numpy(line.residual(t))
-    top = values.max()
-    if top < -1e30:
-        raise ValueError(
-            "`energy` must be finite somewhere on the support: one that is not "
-            "defined everywhere, such as that of a logarithm, needs its own, "
-            "`support=(0.0, math.inf)`. Received: "
-            f"support={support}, an energy that is infinite or NaN at all of "
-            f"{len(r)} residuals from {r[0]:.3g} to {r[-1]:.3g}."
-        )
-    if line.is_bounded:
-        return
-    log_total = top + math.log(np.exp(values - top).sum() * spacing)
-    lost = _log_lost(*_tails(energy, line, t[int(values.argmax())]))
-    if ops.convert_to_numpy(lost).max() < log_total + math.log(_LOST):
-        return
-    ends = line.residual(ops.convert_to_tensor(line.open_ends(), dtype))
-    energies = ops.convert_to_numpy(_energy_at(energy, ends))
-    raise ValueError(
-        "exp(-energy(r)) must have a finite integral: where the support is "
-        "unbounded the energy must grow faster than log|r|, by so much that "
-        f"all but {_LOST:g} of the mass lies within |r| < {_REACH[dtype]:g} "
-        "(1.4 log|r| will do). An energy that levels off, such as Tukey's "
-        "biweight, has a density on a bounded support only: give one, "
-        "`support=(low, high)`, in units of `scale` about `loc`. Received: "
-        f"support={support}, an energy of "
-        + " and ".join(
-            f"{e:.6g} at r = {x:.3g}"
-            for e, x in zip(energies, ops.convert_to_numpy(ends), strict=True)
-        )
-        + "."
-    )
-
-
-def _checked_support(support: Any) -> tuple[float, float] | None:
-    """A pair of floats, or None for the whole line."""
-    if support is None:
-        return None
-    try:
-        low, high = (float(end) for end in support)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not low < high:
-        raise ValueError(
-            "`support` must be a pair of numbers in ascending order, in units "
-            "of `scale` about `loc`, such as (0.0, math.inf), or None for the "
-            f"whole line. Received: support={support!r}."
-        )
-    return None if math.isinf(low) and math.isinf(high) else (low, high)
 
 
 class Gibbs(LocationScale):
@@ -313,9 +135,9 @@ class Gibbs(LocationScale):
                 f"`lambda r: keras.ops.abs(r)`. Received: energy={energy!r}."
             )
         self._energy = energy
-        self._support = parameters["support"] = _checked_support(support)
+        self._support = parameters["support"] = checked_support(support)
         super().__init__(parameters)
-        _check_normalizable(energy, self._support, self._precision())
+        check_normalizable(energy, self._support, self._precision())
 
     @classmethod
     def _parameter_properties(
@@ -336,8 +158,8 @@ class Gibbs(LocationScale):
     def _precision(self) -> str:
         return "float64" if self.dtype == np.float64 else "float32"
 
-    def _line(self) -> _Line:
-        return _Line(self._support, self._precision())
+    def _line(self) -> Line:
+        return Line(self._support, self._precision())
 
     def _ends(self) -> tuple[float, float]:
         return self._support or (-math.inf, math.inf)
@@ -346,7 +168,7 @@ class Gibbs(LocationScale):
         line = self._line()
 
         def log_density(t: Tensor) -> Tensor:
-            return _log_density(self._energy, line, t)
+            return log_density_at(self._energy, line, t)
 
         return Panels.of(
             log_density, adapt(log_density, line.breaks, line.dtype)
@@ -358,9 +180,9 @@ class Gibbs(LocationScale):
         line = self._line()
         if line.is_bounded:
             return log_z
-        lost = ops.max(_log_lost(*_tails(self._energy, line, panels.peak)))
+        lost = ops.max(log_lost(*tails(self._energy, line, panels.peak)))
         return ops.where(
-            lost < ops.stop_gradient(log_z) + math.log(_LOST), log_z, math.nan
+            lost < ops.stop_gradient(log_z) + math.log(LOST), log_z, math.nan
         )
 
     @in_single_precision
@@ -369,12 +191,12 @@ class Gibbs(LocationScale):
         constant = ops.log(self._tensor("scale")) + self._log_normalizer(panels)
         r = self._standardized(value)
         if self._support is None:
-            return -_energy_at(self._energy, r) - constant
+            return -energy_at(self._energy, r) - constant
         low, high = self._support
         outside = (r < low) | (r > high)
         # The energy need not be defined outside.
         r = ops.where(outside, self._line().residual(panels.peak), r)
-        log_prob = -_energy_at(self._energy, r) - constant
+        log_prob = -energy_at(self._energy, r) - constant
         return ops.where(outside, -math.inf, log_prob)
 
     def _masses(self, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -430,11 +252,11 @@ class Gibbs(LocationScale):
         inside = panels.mean_of(lambda t: (line.residual(t) - centre) ** power)
         if line.is_bounded:
             return inside
-        log_ends, decay = _tails(self._energy, line, panels.peak)
+        log_ends, decay = tails(self._energy, line, panels.peak)
         ends = line.open_ends()
         far = line.residual(ops.convert_to_tensor(ends, line.dtype))
         log_beyond = (
-            _log_lost(log_ends + power * ops.log(ops.abs(far)), decay - power)
+            log_lost(log_ends + power * ops.log(ops.abs(far)), decay - power)
             - panels.log_total()
         )
         # Not `exp` of inf alone: compiled by XLA, the sum of both sides then
@@ -484,7 +306,7 @@ class Gibbs(LocationScale):
     def _entropy(self) -> Tensor:
         panels, line = self._panels(), self._line()
         energy = panels.mean_of(
-            lambda t: _energy_at(self._energy, line.residual(t))
+            lambda t: energy_at(self._energy, line.residual(t))
         )
         return self._over_batch(
             ops.log(self._tensor("scale"))
@@ -498,7 +320,7 @@ class Gibbs(LocationScale):
 
         def lowest(t: Tensor) -> Tensor:
             r = line.residual(t)
-            energies = _energy_at(self._energy, r)
+            energies = energy_at(self._energy, r)
             energies = ops.where(energies < 1e30, energies, 2e30)
             ties = energies <= ops.min(energies)
             return ops.argmin(ops.where(ties, ops.abs(r), math.inf))

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 from support import numpy
 
+from tfp_vae import layers, objectives
 from tfp_vae.distributions import (
     AsymmetricLaplace,
     Barron,
@@ -301,3 +302,29 @@ def test_what_is_no_config_of_an_argument_is_refused(argument):
     config = {"loc": argument, "scale": 1.0}
     with pytest.raises(ValueError, match=r"A saved "):
         deserialize({"class_name": "Normal", "config": config})
+
+
+DOWNLOAD = {
+    "module": "keras.datasets.mnist",
+    "class_name": "function",
+    "config": "load_data",
+    "registered_name": "load_data",
+}
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda: layers.DistributionLambda.from_config(
+            {"make_distribution_fn": DOWNLOAD}
+        ),
+        lambda: layers.IndependentNormal(2, convert_to_tensor_fn=DOWNLOAD),
+        lambda: objectives.ELBO.from_config({"beta": DOWNLOAD}),
+        lambda: layers.KLDivergenceRegularizer.from_config(
+            {"distribution_b": DOWNLOAD}
+        ),
+    ],
+)
+def test_no_part_of_a_file_names_a_function_that_was_not_registered(load):
+    with pytest.raises(ValueError, match="registered"):
+        load()

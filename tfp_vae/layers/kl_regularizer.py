@@ -10,6 +10,7 @@ from keras import ops
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import (
     deserialize,
+    deserialize_function,
     serialize,
     serialize_function,
 )
@@ -276,4 +277,6 @@ def _decode(config: dict[str, Any]) -> Any:
         return b
     if "distribution" in b:
         return deserialize(b["distribution"])
+    if b.get("class_name") == "function":
+        return deserialize_function(b, "distribution_b")
     return keras.saving.deserialize_keras_object(b)

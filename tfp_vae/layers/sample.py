@@ -9,7 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.distributions.serialization import (
+    deserialize_function,
+    serialize_function,
+)
 from tfp_vae.keras_internals import leave_arguments_as_they_are
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
@@ -46,7 +49,7 @@ def canonical_conversion(identifier: Any) -> Conversion | None:
         ValueError: for anything else.
     """
     if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
+        identifier = deserialize_function(identifier, "convert_to_tensor_fn")
     for name in _METHODS:
         if identifier in (name, getattr(tfd.Distribution, name)):
             return name

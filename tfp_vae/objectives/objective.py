@@ -9,7 +9,10 @@ from keras import ops
 from tfp_vae import checks
 from tfp_vae.arguments import check_one_of, check_positive_int, is_weight
 from tfp_vae.distributions import kl_divergence
-from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.distributions.serialization import (
+    deserialize_function,
+    serialize_function,
+)
 from tfp_vae.keras_internals import leave_arguments_as_they_are
 from tfp_vae.objectives.step import ObjectiveTerms, Step
 from tfp_vae.reduction import mean_over_first
@@ -263,7 +266,6 @@ class Objective(keras.layers.Layer):
         config = dict(config)
         for name in cls.scheduled:
             if isinstance(config.get(name), dict):
-                config[name] = keras.saving.deserialize_keras_object(
-                    config[name]
-                )
+                owner = f"The {name} of {cls.__name__}"
+                config[name] = deserialize_function(config[name], owner)
         return cls(**config)

@@ -6,7 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.distributions.serialization import serialize_function
+from tfp_vae.distributions.serialization import (
+    deserialize_function,
+    serialize_function,
+)
 from tfp_vae.layers.distribution_layer import DistributionLayer
 from tfp_vae.substrate import Tensor, tfd
 
@@ -91,5 +94,5 @@ class DistributionLambda(DistributionLayer):
         config = dict(config)
         function = config.pop("make_distribution_fn")
         if not callable(function):
-            function = keras.saving.deserialize_keras_object(function)
+            function = deserialize_function(function, cls.__name__)
         return cls(function, **config)

@@ -7,10 +7,13 @@ once, in `keras.ops` and in the `tfp`, `tfd` and `tfb` found here.
 
 import contextlib
 import importlib
+import inspect
 import random
+import types
 from typing import Any
 
 import keras
+import numpy as np
 
 __all__ = [
     "EAGER_IS_SLOW",
@@ -142,6 +145,25 @@ tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
 DiscreteDistributionMixin = importlib.import_module(
     f"{_INTERNAL.removesuffix('internal')}distributions.distribution"
 ).DiscreteDistributionMixin
+
+
+def _restore_newshape() -> None:
+    """Gives `np.reshape` its `newshape` back, in `tfb.Pad` alone."""
+    # NumPy 2.4 took the argument out, by which TFP 0.25 calls it: without it
+    # neither `tfb.Pad` nor `tfb.SoftmaxCentered` can be made.
+    if "newshape" in inspect.signature(np.reshape).parameters:
+        return
+    pad = importlib.import_module(
+        f"{_INTERNAL.removesuffix('internal')}bijectors.pad"
+    )
+
+    def reshape(a: Any, shape: Any = None, *, newshape: Any = None) -> Any:
+        return np.reshape(a, newshape if shape is None else shape)
+
+    pad.np = types.SimpleNamespace(**{**vars(np), "reshape": reshape})
+
+
+_restore_newshape()
 
 
 def is_discrete(distribution: Any) -> bool:

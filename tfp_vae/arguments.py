@@ -32,7 +32,7 @@ def check_positive_int(name: str, value: Any) -> int:
         ValueError: for anything else.
     """
     if isinstance(value, bool) or not (
-        isinstance(value, numbers.Integral) and value >= 1
+        isinstance(value, numbers.Integral) and int(value) >= 1
     ):
         raise ValueError(f"{name} is an int >= 1. Received: {name}={value!r}.")
     return int(value)

@@ -160,7 +160,9 @@ def _restore_newshape() -> None:
     def reshape(a: Any, shape: Any = None, *, newshape: Any = None) -> Any:
         return np.reshape(a, newshape if shape is None else shape)
 
-    pad.np = types.SimpleNamespace(**{**vars(np), "reshape": reshape})
+    setattr(
+        pad, "np", types.SimpleNamespace(**{**vars(np), "reshape": reshape})
+    )  # noqa: B010
 
 
 _restore_newshape()

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
-from tfp_vae.distributions import factors
+from tfp_vae.distributions.factors import factors
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
 from tfp_vae.evaluation.model import LatentModel

@@ -66,7 +66,7 @@ class _Probabilistic(FastFit):
         self, x: Any, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         x = self._make_ready(x, y)
-        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(
         self, x: Any, y: Any = None, *args: Any, **kwargs: Any

@@ -160,9 +160,7 @@ def _restore_newshape() -> None:
     def reshape(a: Any, shape: Any = None, *, newshape: Any = None) -> Any:
         return np.reshape(a, newshape if shape is None else shape)
 
-    setattr(
-        pad, "np", types.SimpleNamespace(**{**vars(np), "reshape": reshape})
-    )  # noqa: B010
+    pad.np = types.SimpleNamespace(**{**vars(np), "reshape": reshape})
 
 
 _restore_newshape()

@@ -18,6 +18,9 @@ __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 _BAD_K = 0.7
 _SHARE_WARNED_OF = 0.1
 
+# Nats: a standard error below it is of no account, and may be rounding alone.
+_ROUNDING = 1e-4
+
 
 class MarginalLogLikelihood(NamedTuple):
     """Estimates of log p(x), each `[N]`.
@@ -180,14 +183,15 @@ def marginal_log_likelihood(
     result = MarginalLogLikelihood(
         *map(np.concatenate, zip(*parts, strict=True))
     )
-    _warn_of_bad(result.pareto_k)
+    _warn_of_bad(result.pareto_k, result.standard_error)
     return result
 
 
-def _warn_of_bad(k: np.ndarray) -> None:
+def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
     """Warns where the estimates of many examples cannot be trusted."""
-    # None of few samples, which have a NaN; +inf is the worst.
-    share = (k > _BAD_K).mean()
+    # None of few samples, which have a NaN; +inf is the worst, unless weights
+    # that are all alike differ by their rounding.
+    share = ((k > _BAD_K) & (standard_error > _ROUNDING)).mean()
     if share > _SHARE_WARNED_OF:
         warnings.warn(
             "An estimate of log p(x) can be trusted where pareto_k is at most "

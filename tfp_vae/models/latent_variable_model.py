@@ -361,16 +361,6 @@ class LatentVariableModel(FastFit, keras.Model):
             "seed": self.seed,
         }
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model, and makes the optimizer's variables.
-
-        Args:
-            config: what `get_compile_config` gave.
-        """
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
-
     def save_own_variables(self, store: Any) -> None:
         """Also saves where the noise is, which Keras leaves out.
 

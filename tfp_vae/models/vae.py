@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
@@ -156,6 +157,24 @@ class VAE(LatentVariableModel):
             with strategy_scope(self):
                 self.optimizer.build(self.trainable_variables)
         return Data(x, y, data.sample_weight)
+
+    def before_evaluate(self, data: Data) -> Data:
+        """The same before `evaluate`, whose noise it leaves as it is.
+
+        Args:
+            data: as `evaluate` was given them.
+
+        Returns:
+            The data to be used.
+
+        Raises:
+            TypeError, ValueError: as `before_fit`.
+        """
+        noise = self._evaluation_seed_generator.state
+        before = ops.convert_to_numpy(noise)
+        data = self.before_fit(data)
+        noise.assign(before)
+        return data
 
     def own_callbacks(self) -> list[keras.callbacks.Callback]:
         """The guard, which comes first.

@@ -17,9 +17,9 @@ from tfp_vae.keras_internals import is_validation_of_fit
 from tfp_vae.training.arguments import (
     callbacks_as_list,
     check_counts,
-    check_jit_compile,
 )
 from tfp_vae.training.backend import backend
+from tfp_vae.training.compile_choices import CompileChoices
 from tfp_vae.training.data import Data
 from tfp_vae.training.fit_hooks import FitHooks
 from tfp_vae.training.follows_batches import follows_batches
@@ -28,14 +28,6 @@ from tfp_vae.training.rows import RowNumbers, Rows, can_hold, held
 from tfp_vae.training.switches import Switches
 
 __all__ = ["FastFit"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Choices:
-    """What the user left to `fit` when the model was compiled."""
-
-    steps: bool = True
-    xla: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +49,7 @@ class _Compiled:
     single_test_function: Any = None
 
 
-class FastFit(FitHooks):
+class FastFit(CompileChoices, FitHooks):
     """A mixin before a Keras model: `class Mine(FastFit, keras.Model)`.
 
     `fit` chooses how many steps run at once, and holds arrays on the device:
@@ -72,59 +64,10 @@ class FastFit(FitHooks):
     steps_per_execution: int
     train_function: Any
     test_function: Any
-    _choices: _Choices = _Choices()
     _run: _Run | None = None
     _made: _Compiled | None = None
 
     # What Keras calls, and what users call.
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        steps_per_execution: int | str = "auto",
-        jit_compile: bool | str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """Configures the model for training, as `keras.Model.compile` does.
-
-        Args:
-            optimizer: as in Keras.
-            loss: as in Keras.
-            steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
-                steps at once, unless a callback follows single batches (or, on
-                JAX, the data are no arrays). Results are the same.
-            jit_compile: as in Keras, or `"auto"`: beside what Keras chooses, on
-                TensorFlow XLA compiles steps that run at once, if `fit` takes
-                1,000 of them or more and there are neither convolutions nor
-                assertions in them. It draws other noise from the same seed.
-            **kwargs: as in Keras.
-
-        Raises:
-            ValueError: if `steps_per_execution` is no positive int, or
-                `jit_compile` neither a bool nor `"auto"`.
-        """
-        is_auto = steps_per_execution == "auto"
-        if not is_auto:
-            check_counts(steps_per_execution=steps_per_execution)
-        check_jit_compile(jit_compile)
-        self._choices = _Choices(is_auto, jit_compile == "auto")
-        self._made = None
-        super().compile(  # type: ignore[misc]
-            optimizer=optimizer,
-            loss=loss,
-            steps_per_execution=1 if is_auto else steps_per_execution,
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        config = super().get_compile_config()  # type: ignore[misc]
-        if config and self._choices.steps:
-            config["steps_per_execution"] = "auto"
-        if config and self._choices.xla:
-            config["jit_compile"] = "auto"
-        return config
 
     def fit(
         self,

@@ -58,7 +58,8 @@ class Seen(NamedTuple):
     def column(self, column: int) -> np.ndarray:
         """All values of one column of the flat event."""
         place = np.unravel_index(column, self.array.shape[1:])
-        return self.array[(slice(None), *place)]
+        index = (slice(None), *place)
+        return self.array[index]
 
 
 def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -159,8 +160,8 @@ def look(name: str, values: Any) -> Seen:
     rows = list(range(min(len(array), _FIRST_ROWS)))
     for find, column in ((np.argmin, 0), (np.argmax, 1)):
         start, end = bounds[int(find(extremes[:, column]))]
-        place = int(find(array[start:end]))
-        rows.append(start + place // max(array[0].size, 1))
+        at = int(find(array[start:end]))
+        rows.append(start + at // max(array[0].size, 1))
     # As many for all data, though two may be one: a pass is compiled for them.
     return Seen(array, low, high, np.sort(rows))
 
@@ -191,9 +192,9 @@ def first_fractional_row(
     for a, b in _blocks(array):
         block = array[a:b].reshape(len(array[a:b]), -1)
         block = block if columns is None else block[:, columns]
-        if (np.rint(block) != block).any():
-            wrong = (np.rint(block) != block).any(axis=1)
-            return a + int(np.argmax(wrong))
+        wrong = np.rint(block) != block
+        if wrong.any():
+            return a + int(np.argmax(wrong.any(axis=1)))
     return None
 
 

@@ -189,15 +189,12 @@ def first_fractional_row(
     """
     if array.dtype.kind in "iub":
         return None
-    # Room that is used again: to get new memory takes as long as to round.
-    whole: np.ndarray | None = None
     for a, b in _blocks(array):
         block = array[a:b].reshape(len(array[a:b]), -1)
         block = block if columns is None else block[:, columns]
-        whole = np.empty_like(block) if whole is None else whole[: len(block)]
-        np.rint(block, out=whole)
-        if not np.array_equal(whole, block):
-            return a + int(np.argmax((whole != block).any(axis=1)))
+        wrong = np.rint(block) != block
+        if wrong.any():
+            return a + int(np.argmax(wrong.any(axis=1)))
     return None
 
 

@@ -153,7 +153,7 @@ def _restore_newshape() -> None:
     # neither `tfb.Pad` nor `tfb.SoftmaxCentered` can be made.
     if "newshape" in inspect.signature(np.reshape).parameters:
         return
-    pad = importlib.import_module(
+    pad: Any = importlib.import_module(
         f"{_INTERNAL.removesuffix('internal')}bijectors.pad"
     )
 

@@ -1,5 +1,8 @@
 """What a latent-variable model is, before users' methods come to it."""
 
+import contextlib
+import functools
+import inspect
 from typing import Any
 
 import keras
@@ -57,6 +60,30 @@ class LatentVariableModel(FastFit, keras.Model):
         TypeError, ValueError: as `VAE`.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Has each model build itself once its own `__init__` has ended.
+
+        Not earlier, since `build` and `compute_terms` of a subclass need what
+        its `__init__` sets after `super().__init__()`. Not by a metaclass,
+        which a subclass of an abstract class could not have.
+
+        Args:
+            **kwargs: of the next class.
+        """
+        super().__init_subclass__(**kwargs)
+        own = cls.__init__
+
+        @functools.wraps(own)
+        def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+            own(self, *args, **kwargs)
+            if type(self).__init__ is initialise:  # the outermost one
+                self._build_if_parts_are_built()
+
+        # Keras asks for it in a way that does not see through `wraps`.
+        signature = inspect.signature(own)
+        initialise.__signature__ = signature  # type: ignore[attr-defined]
+        cls.__init__ = initialise  # type: ignore[method-assign]
+
     def __init__(
         self,
         encoder: keras.layers.Layer,
@@ -93,11 +120,14 @@ class LatentVariableModel(FastFit, keras.Model):
             keras.metrics.Mean(name)
             for name in getattr(self.objective, "report_names", ())
         ]
-        input_shape = getattr(encoder, "input_shape", None)
-        if encoder.built and decoder.built and input_shape is not None:
-            self.build(input_shape)
 
     # The model.
+
+    def _build_if_parts_are_built(self) -> None:
+        shape = getattr(self.encoder, "input_shape", None)
+        parts_are_built = self.encoder.built and self.decoder.built
+        if not self.built and parts_are_built and shape is not None:
+            self.build(shape)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes all weights, by passing zeros through once.
@@ -116,6 +146,22 @@ class LatentVariableModel(FastFit, keras.Model):
 
         zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
         try_shapes(self, run, zeros)
+        compute_terms = type(self).compute_terms
+        if compute_terms is not LatentVariableModel.compute_terms:
+            self._build_for_terms(zeros)
+
+    def _build_for_terms(self, x: Tensor) -> None:
+        """Makes the weights of layers that `compute_terms` of a subclass calls.
+
+        Keras loads weights into layers that are built only. The target is a
+        draw of the likelihood, whose shape and support are right. What else a
+        subclass expects of its target is not known before there are data: the
+        first batch then builds the rest, and says what is wrong.
+        """
+        with contextlib.suppress(Exception):
+            outputs = self.call(x)
+            target = outputs[-1].sample(seed=tfp_seed(0))[:1]
+            self.compute_terms(target, outputs)
 
     def call(
         self, x: Tensor, training: bool | None = None

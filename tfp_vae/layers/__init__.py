@@ -1,6 +1,7 @@
 """Keras layers that return distributions."""
 
 from tfp_vae.layers.distribution_layer import DistributionLayer
+from tfp_vae.layers.head import Head
 from tfp_vae.layers.heads.bounded import (
     IndependentBernoulli,
     IndependentBeta,
@@ -68,6 +69,7 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "DistributionLambda",
     "DistributionLayer",
+    "Head",
     "IndependentBarron",
     "IndependentBernoulli",
     "IndependentBeta",

@@ -1,5 +1,6 @@
 """The base of every layer that returns a distribution."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -89,6 +90,38 @@ class DistributionLayer(keras.layers.Layer):
         self._regularizer_state = getattr(
             self.activity_regularizer, "tracked_state", ()
         )
+
+    @property
+    def num_parameters(self) -> int:
+        """How many parameters this layer takes, flat, for one example.
+
+        `params_size` of the arguments that the layer was made with, which it
+        keeps as attributes of the same names.
+
+        Raises:
+            TypeError: if there is no `params_size`, or an argument of it is no
+                attribute.
+        """
+        arguments: dict[str, Any] = {}
+        owner = type(self).__name__
+        if not hasattr(self, "params_size"):
+            raise TypeError(
+                f"{owner} does not say how many parameters it takes. Give it a "
+                "static method params_size."
+            )
+        signature = inspect.signature(self.params_size)
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments.update(getattr(self, "modes", {}))
+            elif hasattr(self, name):
+                arguments[name] = getattr(self, name)
+            elif parameter.default is parameter.empty:
+                raise TypeError(
+                    "A distribution layer keeps the arguments of its "
+                    "params_size as attributes of the same names. Received: "
+                    f"{owner} without `{name}`."
+                )
+        return self.params_size(**arguments)
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         """The distribution with these parameters: each layer's own.

@@ -1,6 +1,5 @@
 """A layer for tables whose columns are of different kinds."""
 
-import inspect
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,8 +15,7 @@ from tfp_vae.substrate import Tensor, tfd
 __all__ = ["Composite"]
 
 
-def _own_params_size(block: DistributionLayer) -> int:
-    """The parameters a layer takes: its `params_size` for its own arguments."""
+def _num_parameters(block: Any) -> int:
     if not isinstance(block, DistributionLayer) or not hasattr(
         block, "params_size"
     ):
@@ -25,20 +23,7 @@ def _own_params_size(block: DistributionLayer) -> int:
             "A block of a Composite is a distribution layer with a params_size."
             f" Received: {block!r}."
         )
-    arguments: dict[str, Any] = {}
-    signature = inspect.signature(block.params_size)
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments.update(getattr(block, "modes", {}))
-        elif hasattr(block, name):
-            arguments[name] = getattr(block, name)
-        elif parameter.default is parameter.empty:
-            raise TypeError(
-                "A block of a Composite keeps the arguments of its params_size "
-                "as attributes of the same names. Received: "
-                f"{type(block).__name__} without `{name}`."
-            )
-    return block.params_size(**arguments)
+    return block.num_parameters
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -95,7 +80,7 @@ class Composite(DistributionLayer):
         columns: Sequence[int | Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
-        sizes = [_own_params_size(block) for block in blocks]
+        sizes = [_num_parameters(block) for block in blocks]
         for block in blocks:
             if len(block.event_shape) > 1:
                 raise ValueError(
@@ -119,10 +104,10 @@ class Composite(DistributionLayer):
         Returns:
             The width of the layer before.
         """
-        return sum(map(_own_params_size, blocks))
+        return sum(map(_num_parameters, blocks))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], sum(self._sizes))
+        check_width(self, input_shape[-1], self.num_parameters)
         for block, size in zip(self.blocks, self._sizes, strict=True):
             # A block that is loaded comes built.
             if not block.built:

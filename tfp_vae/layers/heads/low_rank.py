@@ -7,7 +7,6 @@ from keras import ops
 
 from tfp_vae.arguments import check_min_scale, vector_size
 from tfp_vae.distributions.softplus import softplus
-from tfp_vae.layers.distribution_layer import check_width
 from tfp_vae.layers.heads.vector_layer import VectorLayer
 from tfp_vae.substrate import Tensor, tfd
 
@@ -61,10 +60,6 @@ class LowRankMultivariateNormal(VectorLayer):
     def params_size(event_size: int, rank: int) -> int:  # type: ignore[override]
         """`event_size * (2 + rank)`."""
         return vector_size(event_size) * (2 + _check_rank(rank))
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        size = self.params_size(self.event_size, self.rank)
-        check_width(self, input_shape[-1], size)
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         size = self.event_size

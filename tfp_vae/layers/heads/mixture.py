@@ -215,8 +215,7 @@ class _MixtureOfIndependent(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        size = self.params_size(self.num_components, self.event_shape)
-        check_width(self, input_shape[-1], size)
+        check_width(self, input_shape[-1], self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -324,8 +323,7 @@ class CategoricalMixtureOfOneHotCategorical(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        size = self.params_size(self.event_size, self.num_components)
-        check_width(self, input_shape[-1], size)
+        check_width(self, input_shape[-1], self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from support import fast, float64, gradients, numpy, sample
 from tfp_vae import VAE, layers
 from tfp_vae.distributions import Bernoulli, Composite
 from tfp_vae.distributions.validated import validated
-from tfp_vae.layers import composite
+from tfp_vae.layers.heads import composite
 from tfp_vae.layers.heads.optimal_scale import OptimalScale
 from tfp_vae.substrate import jit, tfd
 from tfp_vae.testing import check_distribution

@@ -15,7 +15,7 @@ from support import assert_close, float64, gradients, numpy, sample
 
 from tfp_vae import VAE, layers
 from tfp_vae.distributions.discretized import DiscretizedLogistic
-from tfp_vae.layers import discretized
+from tfp_vae.layers.heads import discretized
 from tfp_vae.substrate import is_discrete, jit, tfd
 from tfp_vae.testing import check_distribution
 

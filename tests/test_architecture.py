@@ -14,7 +14,7 @@ DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 # From the ground up: a room imports those of the storeys below its own.
 STOREYS = [
     {"substrate", "keras_internals", "arguments", "checks", "reduction"},
-    {"samples", "_version"},
+    {"samples", "warn", "_version"},
     {"distributions", "testing", "training"},
     {"layers", "losses"},
     {"objectives"},

@@ -1,6 +1,5 @@
 """Importance sampling of log p(x), with signs of when not to believe it."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from tfp_vae.evaluation.batches import chunked, prepared
 from tfp_vae.evaluation.model import LatentModel
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
 from tfp_vae.substrate import Tensor
+from tfp_vae.warn import warn_user
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 
@@ -193,14 +193,13 @@ def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
     # that are all alike differ by their rounding.
     share = ((k > _BAD_K) & (standard_error > _ROUNDING)).mean()
     if share > _SHARE_WARNED_OF:
-        warnings.warn(
+        warn_user(
             "An estimate of log p(x) can be trusted where pareto_k is at most "
             f"{_BAD_K}. Received: more in {share:.0%} of {len(k)} examples: "
             "the posterior does not cover enough, and the estimates are too "
             "low. Draw more samples, num_samples=..., or take "
             'tfp_vae.evaluation.annealed_importance_sampling(initial="'
-            'posterior").',
-            stacklevel=3,
+            'posterior").'
         )
 
 

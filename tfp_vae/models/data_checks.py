@@ -19,11 +19,11 @@ from tfp_vae.models.support import (
     between,
     first_fault,
     unscaled,
-    warn_user,
 )
 from tfp_vae.samples import copies
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 from tfp_vae.training.data import Seen, as_keras_would, look, peek
+from tfp_vae.warn import warn_user
 
 __all__ = ["examine"]
 

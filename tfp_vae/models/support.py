@@ -1,13 +1,10 @@
 """Whether data lie in the support of a likelihood, and where they do not."""
 
 import dataclasses
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -17,7 +14,7 @@ from tfp_vae.samples import copies
 from tfp_vae.substrate import Tensor, is_discrete, tfd
 from tfp_vae.training.data import Seen, as_keras_would, first_fractional_row
 
-__all__ = ["Support", "between", "first_fault", "unscaled", "warn_user"]
+__all__ = ["Support", "between", "first_fault", "unscaled"]
 
 # Rows that go through the likelihood at once: as many as `look` tells of, so
 # that nothing is compiled for another number.
@@ -29,12 +26,6 @@ _FEW_COLUMNS = 32
 
 # Whole numbers beyond it are levels or amounts that nobody has scaled.
 _LARGE = 100
-
-# Frames of these folders are not where a user's line is.
-_OURS = tuple(
-    os.path.dirname(path) + os.sep
-    for path in (os.path.dirname(__file__), keras.__file__)
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,14 +329,6 @@ def unscaled(support: Support) -> str | None:
         "a likelihood of counts or levels, such as IndependentPoisson or "
         "DiscretizedLogistic."
     )
-
-
-def warn_user(message: str) -> None:
-    """Warns at the line that called into the package, whatever the way."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back and frame.f_code.co_filename.startswith(_OURS):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
 
 
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:

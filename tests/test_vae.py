@@ -18,8 +18,9 @@ from keras.regularizers import L2
 from support import BACKEND, numpy
 
 from tfp_vae import ELBO, VAE, layers
+from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
 from tfp_vae.models import NonFiniteLossError
-from tfp_vae.substrate import tfd
+from tfp_vae.substrate import samplers, tfb, tfd, tfp_seed
 
 D, L = 6, 2
 RNG = np.random.default_rng(0)
@@ -276,12 +277,134 @@ def test_what_users_call():
             ),
             tfd.Independent(tfd.Normal(np.zeros(L, "f"), 1.0), 1),
         ),
+        "elbo": found["log_likelihood"] - found["kl"],
     }.items():
         np.testing.assert_allclose(
             found[name], numpy(expected), rtol=1e-4, atol=1e-5, err_msg=name
         )
     again = model.predict(X, verbose=0, batch_size=10)
     np.testing.assert_array_equal(found["kl"], again["kl"])
+
+
+def with_heads(posterior, likelihood):
+    """A VAE of two functions from `2 * size` numbers to a distribution."""
+    model = VAE(
+        *(
+            keras.Sequential(
+                [
+                    keras.Input((size,)),
+                    keras.layers.Dense(2 * out),
+                    layers.DistributionLambda(head),
+                ]
+            )
+            for size, out, head in ((D, L, posterior), (L, D, likelihood))
+        )
+    )
+    model.compile("adam")
+    return model
+
+
+def normals(t):
+    loc, raw = ops.split(t, 2, axis=-1)
+    return tfd.Independent(tfd.Normal(loc, ops.softplus(raw) + 0.1), 1)
+
+
+def flow(t):
+    return tfd.TransformedDistribution(normals(t), tfb.Softplus())
+
+
+def log_cauchy(t):
+    loc, raw = ops.split(t, 2, axis=-1)
+    cauchy = tfd.Cauchy(loc, ops.softplus(raw) + 0.1)
+    return tfd.Independent(
+        tfd.TransformedDistribution(cauchy, tfb.Exp()), 1, name="LogCauchy"
+    )
+
+
+def relaxed(t):
+    return tfd.RelaxedOneHotCategorical(0.7, logits=t[:, :D])
+
+
+def draws_of(distribution):
+    return numpy(distribution.sample(20_000, seed=tfp_seed(5)))
+
+
+@pytest.mark.parametrize("likelihood", [flow, relaxed])
+def test_what_has_no_known_mean_is_estimated(likelihood):
+    model = with_heads(flow, likelihood)
+    found = model.predict(X, verbose=0, batch_size=64)
+    posterior = draws_of(model.encode(X))
+    # Of 100 draws: within 6 standard errors of the truth.
+    error = 6 * posterior.std(0) / 10
+    assert (abs(found["z_mean"] - posterior.mean(0)) < error).all()
+    assert (abs(found["z_stddev"] / posterior.std(0) - 1) < 0.6).all()
+    at_mean = draws_of(model.decode(found["z_mean"]))
+    error = 6 * at_mean.std(0) / 10
+    assert (abs(found["mean"] - at_mean.mean(0)) < error).all()
+    np.testing.assert_allclose(
+        numpy(model.reconstruct(X)), found["mean"], rtol=1e-4, atol=1e-5
+    )
+    assert numpy(model.sample(3, mean=True)).shape == (3, D)
+
+
+def test_the_median_where_there_is_neither_mean_nor_mode():
+    model = with_heads(normals, log_cauchy)
+    z = model.encode(X).mean()
+    loc = model.decode(z).distribution.distribution.loc
+    np.testing.assert_allclose(
+        numpy(model.reconstruct(X)), np.exp(numpy(loc)), rtol=1e-4
+    )
+
+
+def test_whole_numbers_have_a_mean_between_them():
+    class Opaque(tfd.Bernoulli):
+        def _mean(self):
+            raise NotImplementedError
+
+        _mode = _mean
+
+    found = numpy(mean_or_mode(Opaque(probs=np.float32([0.3, 0.6]))))
+    np.testing.assert_allclose(found, [0.3, 0.6], atol=0.25)
+    assert (found % 1 != 0).any()
+
+
+def test_a_mistake_within_a_mean_is_seen():
+    class Wrong(tfd.Normal):
+        def _mean(self):
+            return self.nothing
+
+    with pytest.raises(AttributeError, match="nothing"):
+        mean_or_mode(Wrong(0.0, 1.0))
+
+    class Missing(tfd.Normal):
+        def mean(self):
+            return self._quantile_of_nothing.mean
+
+        def stddev(self):
+            raise AttributeError("no such method", name="_stddev", obj=self)
+
+    with pytest.raises(AttributeError, match="nothing"):
+        mean_or_mode(Missing(0.0, 1.0))
+    assert 0.6 < float(stddev_or_estimate(Missing(0.0, 1.0))) < 1.4
+
+
+def test_the_mean_of_the_likelihood_at_draws_of_the_prior():
+    model = compiled()
+    mean = numpy(model.sample(5, seed=3, mean=True))
+    z_seed, _ = samplers.split_seed(tfp_seed(3))
+    z = tfd.MultivariateNormalDiag(np.zeros(L, "f"), np.ones(L, "f")).sample(
+        5, seed=z_seed
+    )
+    np.testing.assert_allclose(
+        mean, numpy(model.decode(z).mean()), rtol=1e-4, atol=1e-5
+    )
+    assert (mean != numpy(model.sample(5, seed=3))).all()
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, True, None, (2, 3)])
+def test_sample_refuses_what_is_no_number_of_draws(n):
+    with pytest.raises(ValueError, match=r"n is an int >= 1\. Received: n="):
+        compiled().sample(n)
 
 
 def test_sampling_twice_in_a_row_differs_while_training():

@@ -14,6 +14,7 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
+from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "convertible",
     "mean_or_mode",
     "serialize_conversion",
+    "stddev_or_estimate",
     "to_tensor",
 ]
 
@@ -32,6 +34,12 @@ Conversion = str | Callable[..., Tensor]
 
 # As in tfp.layers.
 _METHODS = ("sample", "mean", "mode", "stddev", "variance")
+
+# What TFP may not know of a distribution.
+_STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
+
+# Draws behind a statistic that TFP does not know.
+_ESTIMATE_SAMPLES = 100
 
 
 def canonical_conversion(identifier: Any) -> Conversion | None:
@@ -116,18 +124,92 @@ def to_tensor(
 
 
 def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
-    """The mean of a distribution, or its mode where it has no mean.
+    """The mean of a distribution, or what comes nearest to it.
+
+    The mean; else the mode; else, of numbers and of independent numbers, the
+    median; else the mean of 100 draws, the same at each call. A flow or a
+    relaxed categorical has none but the last.
 
     Args:
         distribution: any.
 
     Returns:
         A tensor, `batch_shape + event_shape`.
+
+    Raises:
+        NotImplementedError: if it has none of them and cannot be drawn from.
     """
+    for statistic in (_mean, _mode, _median):
+        found = _unless_missing(statistic, distribution)
+        if found is not None:
+            return found
+    return mean_over_first(_as_floats(_draws(distribution)))
+
+
+def stddev_or_estimate(distribution: tfd.Distribution) -> Tensor:
+    """The standard deviation, or that of 100 draws, the same at each call.
+
+    Args:
+        distribution: any.
+
+    Returns:
+        A tensor, `batch_shape + event_shape`.
+
+    Raises:
+        NotImplementedError: if it has none and cannot be drawn from.
+    """
+    found = _unless_missing(_stddev, distribution)
+    if found is not None:
+        return found
+    draws = _as_floats(_draws(distribution))
+    return ops.sqrt(mean_over_first((draws - mean_over_first(draws)) ** 2))
+
+
+def _unless_missing(
+    statistic: Callable[[tfd.Distribution], Tensor],
+    distribution: tfd.Distribution,
+) -> Tensor | None:
+    """A statistic, or None if TFP does not know it of the distribution."""
     try:
-        return distribution.mean()
+        return statistic(distribution)
     except NotImplementedError:
-        return distribution.mode()
+        return None
+    except AttributeError as error:
+        # Some classes of TFP have no such method. Another attribute that is
+        # missing is a mistake within a method, and to be seen.
+        if str(error.name).lstrip("_") in _STATISTICS:
+            return None
+        raise
+
+
+def _mean(distribution: tfd.Distribution) -> Tensor:
+    return distribution.mean()
+
+
+def _mode(distribution: tfd.Distribution) -> Tensor:
+    return distribution.mode()
+
+
+def _stddev(distribution: tfd.Distribution) -> Tensor:
+    return distribution.stddev()
+
+
+def _median(distribution: tfd.Distribution) -> Tensor:
+    """Of each number by itself, where they are independent."""
+    if isinstance(distribution, tfd.Independent):
+        return _median(distribution.distribution)
+    if len(distribution.event_shape):
+        raise NotImplementedError("Vectors have no median.")
+    return distribution.quantile(0.5)
+
+
+def _draws(distribution: tfd.Distribution) -> Tensor:
+    return distribution.sample(_ESTIMATE_SAMPLES, seed=tfp_seed(0))
+
+
+def _as_floats(draws: Tensor) -> Tensor:
+    dtype = keras.backend.standardize_dtype(draws.dtype)
+    return draws if "float" in dtype else ops.cast(draws, "float32")
 
 
 def convertible(

@@ -11,7 +11,7 @@ from keras import ops
 from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
-from tfp_vae.layers.sample import mean_or_mode
+from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial, try_shapes
 from tfp_vae.models.parts import (
@@ -344,7 +344,7 @@ class LatentVariableModel(FastFit, keras.Model):
 
     def _summary(self, x: Tensor) -> dict[str, Tensor]:
         posterior = self.encode(x)
-        z_mean = posterior.mean()
+        z_mean = mean_or_mode(posterior)
         likelihood = self.decode(z_mean)
         prior = self.prior_distribution(posterior)
         try:
@@ -357,13 +357,14 @@ class LatentVariableModel(FastFit, keras.Model):
         summary = {
             "mean": mean_or_mode(likelihood),
             "z_mean": z_mean,
-            "z_stddev": posterior.stddev(),
+            "z_stddev": stddev_or_estimate(posterior),
             "kl": kl,
         }
         if static_shape(likelihood.event_shape) == tuple(x.shape)[1:]:
             summary["log_likelihood"] = likelihood.log_prob(
                 in_dtype_of(likelihood, x)
             )
+            summary["elbo"] = summary["log_likelihood"] - kl
         return summary
 
     # What a look at model or data asks.

@@ -72,6 +72,14 @@ def test_one_bad_cell_of_a_table(column, value):
         model.fit(x, verbose=0)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_few_rows_are_enough(rows):
+    model, x = table()
+    model.check_data(x[:rows])
+    found = model.marginal_log_likelihood(x[:rows], num_samples=2, seed=0)
+    assert np.isfinite(found.log_likelihood).all()
+
+
 def test_a_good_table_passes():
     model, x = table()
     with warnings.catch_warnings():

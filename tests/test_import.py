@@ -76,6 +76,11 @@ def test_neither_is_it_imported_if_it_is_there():
         import sys
         import keras
         if keras.backend.backend() == "jax":
+            import jax
+            from jax.interpreters import xla
+            # TFP 0.25 by itself does not import beside JAX 0.7 and newer.
+            if not hasattr(xla, "pytype_aval_mappings"):
+                xla.pytype_aval_mappings = jax.core.pytype_aval_mappings
             from tensorflow_probability.substrates.jax import distributions
         else:
             from tensorflow_probability import distributions

@@ -157,7 +157,8 @@ def look(name: str, values: Any) -> Seen:
             f"infinite of {array.size} values in {name}, the first "
             f"({array[place]}) at index {place}. Remove or impute them."
         )
-    rows = list(range(min(len(array), _FIRST_ROWS)))
+    # Always as many, of one row too: likelihoods of as many are asked.
+    rows = [min(row, len(array) - 1) for row in range(_FIRST_ROWS)]
     for find, column in ((np.argmin, 0), (np.argmax, 1)):
         start, end = bounds[int(find(extremes[:, column]))]
         at = int(find(array[start:end]))

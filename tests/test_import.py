@@ -12,9 +12,15 @@ BACKEND = keras.backend.backend()
 
 EVERYTHING = """
     import importlib, pkgutil
-    import tfp_vae
-    found = pkgutil.walk_packages(tfp_vae.__path__, "tfp_vae.")
-    names = [module.name for module in found]
+    import tfp_vae, tfp_vae.distributions
+    # In an editable install the distributions lie in a folder of their own.
+    names = [
+        module.name
+        for package in (tfp_vae, tfp_vae.distributions)
+        for module in pkgutil.walk_packages(
+            package.__path__, package.__name__ + "."
+        )
+    ]
     assert "tfp_vae.distributions.kl" in names, names
     for name in names:
         importlib.import_module(name)

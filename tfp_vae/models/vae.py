@@ -173,9 +173,9 @@ class VAE(LatentVariableModel):
         """
         noise = self._evaluation_seed_generator.state
         before = ops.convert_to_numpy(noise)
-        data = self.before_fit(data)
+        x, y = examine(self, *data)
         noise.assign(before)
-        return data
+        return Data(x, y, data.sample_weight)
 
     def own_callbacks(self) -> list[keras.callbacks.Callback]:
         """The guard, which comes first.

@@ -1,13 +1,14 @@
 """A row of a table: columns of different kinds, in one distribution."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.factors import log_prob_by_element
 from tfp_vae.distributions.validated import validated
 from tfp_vae.substrate import (
     Tensor,
@@ -169,18 +170,11 @@ class _Composite(tfd.Distribution):
     def _event_shape_tensor(self) -> Tensor:
         return np.array(self._event_shape(), dtype=np.int32)
 
-    def log_prob_by_block(self, value: Tensor) -> Tensor:
-        """The terms of `log_prob`: which columns are likely, and which not.
-
-        Args:
-            value: rows, `[..., columns]`.
-
-        Returns:
-            `[..., blocks]`, nats.
-        """
-        dtype = keras.backend.standardize_dtype(self.dtype)
+    def _parts(
+        self, value: Tensor
+    ) -> Iterator[tuple[tfd.Distribution, Tensor]]:
+        """Each block and its columns, as it takes them."""
         value = ops.convert_to_tensor(value)
-        terms = []
         for block, columns in zip(
             self._distributions, self._columns, strict=True
         ):
@@ -191,8 +185,42 @@ class _Composite(tfd.Distribution):
                 part = ops.cast(
                     part, keras.backend.standardize_dtype(block.dtype)
                 )
-            terms.append(ops.cast(block.log_prob(part), dtype))
+            yield block, part
+
+    def log_prob_by_block(self, value: Tensor) -> Tensor:
+        """The terms of `log_prob`: which columns are likely, and which not.
+
+        Args:
+            value: rows, `[..., columns]`.
+
+        Returns:
+            `[..., blocks]`, nats.
+        """
+        dtype = keras.backend.standardize_dtype(self.dtype)
+        terms = [
+            ops.cast(block.log_prob(part), dtype)
+            for block, part in self._parts(value)
+        ]
         return ops.stack(terms, axis=-1)
+
+    def log_prob_by_column(self, value: Tensor) -> Tensor:
+        """The terms of `log_prob`, where columns are independent.
+
+        Args:
+            value: rows, `[..., columns]`.
+
+        Returns:
+            `[..., columns]`, nats.
+
+        Raises:
+            NotImplementedError: if columns of a block may depend on each other.
+        """
+        return self._row(
+            [
+                log_prob_by_element(block, part)
+                for block, part in self._parts(value)
+            ]
+        )
 
     def _log_prob(self, value: Tensor) -> Tensor:
         return ops.sum(self.log_prob_by_block(value), axis=-1)

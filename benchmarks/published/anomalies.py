@@ -38,7 +38,7 @@ from tfp_vae.layers import (
 )
 
 SETTINGS = ("unsup", "semi")
-PUBLISHED = {"VAE": "VAE", "PCA": "PCA", "best": "best of 26"}
+PUBLISHED = {"VAE": "VAE", "PCA": "PCA", "best": "best"}
 # What a figure is of.
 KEY = ("setting", "table", "seed", "head", "steps")
 ROWS = 10_000

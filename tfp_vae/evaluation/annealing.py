@@ -10,8 +10,8 @@ from keras import ops
 from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import ROWS, prepared
 from tfp_vae.evaluation.joint import joint_of
-from tfp_vae.evaluation.model import LatentModel
-from tfp_vae.substrate import Tensor, jit, samplers, tfp, tfp_seed
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.substrate import Tensor, jit, samplers, tfd, tfp, tfp_seed
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
@@ -177,10 +177,17 @@ def annealed_importance_sampling(
     examples.limit(ROWS // (_PILOTS + num_chains))
 
     @jit
-    def chains(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def chains(x: Any, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
-        joint = joint_of(prior, vae.decode)
+        prior = prior_of(vae, posterior, x)
+
+        def decode(z: Tensor) -> tfd.Distribution:
+            rows = z.shape[0]
+            # TFP asks for shapes first, by one z.
+            some = keras.tree.map_structure(lambda a: a[:rows], x)
+            return likelihood_of(vae, z, some, max(rows // examples.size, 1))
+
+        joint = joint_of(prior, decode)
         check_latent(posterior, prior, None)
         start = posterior if initial == "posterior" else prior
         # Also of a prior for all, each example has draws of its own.
@@ -190,7 +197,7 @@ def annealed_importance_sampling(
             start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
         )
         z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
-        likelihood = vae.decode(z[0])
+        likelihood = likelihood_of(vae, z[0], x)
         check_likelihood(likelihood, y, None)
         data = in_dtype_of(likelihood, y)
 

@@ -7,11 +7,12 @@ from keras import ops
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.distributions.factors import factors
+from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of
 from tfp_vae.samples import as_one_batch, copies
-from tfp_vae.substrate import Tensor, is_discrete, tfp_seed
+from tfp_vae.substrate import Tensor, is_discrete
 
 __all__ = [
     "BitsPerDimension",
@@ -93,8 +94,7 @@ def bits_per_dimension(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-    one = ops.convert_to_tensor(examples.first[0][:1])
-    likelihood = vae.decode(vae.encode(one).sample(seed=tfp_seed(0)))
+    likelihood = examples.likelihood_of_first(vae)
     if not is_discrete(likelihood):
         raise ValueError(
             "Bits are those of outcomes that have probabilities. A density has "
@@ -106,11 +106,11 @@ def bits_per_dimension(
             "same data in the same unit."
         )
     for arrays in examples.rows():
-        _check_whole(arrays[-1], likelihood.name)
+        _check_whole(x_of(arrays[-1]), likelihood.name)
     found = marginal_log_likelihood(
         vae, x, num_samples, batch_size, seed, verbose, y
     )
-    nats = examples.first[-1][0].size * np.log(2.0)
+    nats = x_of(examples.first[-1])[0].size * np.log(2.0)
     return BitsPerDimension(
         -found.log_likelihood / nats,
         found.standard_error / nats,
@@ -191,10 +191,10 @@ def probability_integral_transform(
     )
 
     def transform(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
+        x: Any, y: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor, ...]:
         z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = vae.decode(as_one_batch(z))
+        likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
         check_likelihood(likelihood, y, samples)
         y = in_dtype_of(likelihood, y)
         data = copies(y, samples)

@@ -2,9 +2,16 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from tfp_vae.entries import accepted, conditions_of, repeated
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["ChecksData", "LatentModel", "check_model"]
+__all__ = [
+    "ChecksData",
+    "LatentModel",
+    "check_model",
+    "likelihood_of",
+    "prior_of",
+]
 
 
 class LatentModel(Protocol):
@@ -90,3 +97,39 @@ def check_model(model: Any) -> None:
             f"without {', '.join(lacking)}. Add them to your model, or give a "
             "VAE."
         )
+
+
+def prior_of(
+    model: LatentModel, posterior: tfd.Distribution, x: Any, **options: Any
+) -> tfd.Distribution:
+    """p(z), or p(z|conditions).
+
+    Args:
+        model: whose prior it is.
+        posterior: q(z|x).
+        x: data, `[B, *event]`, or a dict of it and of conditions.
+        **options: further arguments of `prior_distribution`.
+
+    Returns:
+        A distribution of batch shape `[]` or `[B]`.
+    """
+    given = accepted(model.prior_distribution, conditions_of(x))
+    return model.prior_distribution(posterior, **options, **given)
+
+
+def likelihood_of(
+    model: LatentModel, z: Tensor, x: Any, samples: int | None = None
+) -> tfd.Distribution:
+    """p(x|z), or p(x|z, conditions).
+
+    Args:
+        model: whose likelihood it is.
+        z: `[B, *latent]`, or with samples `[S * B, *latent]`.
+        x: data, `[B, *event]`, or a dict of it and of conditions.
+        samples: S, or None.
+
+    Returns:
+        A distribution of as many rows as z has.
+    """
+    given = accepted(model.decode, repeated(conditions_of(x), samples))
+    return model.decode(z, **given)

@@ -6,11 +6,13 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
+from tfp_vae.entries import accepted, conditions_of
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
 from tfp_vae.evaluation.joint import joint_distribution
+from tfp_vae.evaluation.model import prior_of
 from tfp_vae.keras_internals import has_value
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.models.data_checks import examine
@@ -300,7 +302,7 @@ class VAE(LatentVariableModel):
         x, _ = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Any) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.
 
         Of either, where TFP knows no mean: the mode; else the median, of
@@ -309,15 +311,22 @@ class VAE(LatentVariableModel):
         size.
 
         Args:
-            x: `[B, *event]`.
+            x: `[B, *event]`, or a dict of it and of conditions.
 
         Returns:
             `[B, *event]`.
         """
-        return mean_or_mode(self.decode(mean_or_mode(self.encode(x))))
+        z = mean_or_mode(self.encode(x))
+        return mean_or_mode(
+            self.decode(z, **accepted(self.decode, conditions_of(x)))
+        )
 
     def sample(
-        self, n: int, seed: int | None = None, mean: bool = False
+        self,
+        n: int,
+        seed: int | None = None,
+        mean: bool = False,
+        **conditions: Any,
     ) -> Tensor:
         """Draws new data: z from the prior, x from the likelihood.
 
@@ -326,12 +335,15 @@ class VAE(LatentVariableModel):
             seed: an int for the same draws again, or None.
             mean: whether to give the mean of the likelihood at each z, found as
                 in `reconstruct`, rather than a draw. z is that of the draw.
+            **conditions: by name, `[n, ...]` or one value for all:
+                `vae.sample(16, label=7)`.
 
         Returns:
             `[n, *event]`.
 
         Raises:
-            ValueError: if the model is not built yet, or n is no int >= 1.
+            ValueError: if the model is not built yet, n is no int >= 1, or a
+                condition is lacking, of no use, or has another shape.
         """
         check_positive_int("n", n)
         if not self.built:
@@ -340,8 +352,12 @@ class VAE(LatentVariableModel):
                 "Call it on a batch, or fit it, before sample()."
             )
         z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
-        prior = self.prior_distribution(self.example_posterior())
-        likelihood = self.decode(prior.sample(n, seed=z_seed))
+        conditions = self._rows(conditions, n)
+        prior = prior_of(self, self.example_posterior(), conditions | {"x": ()})
+        # A prior that is conditional is one for each row already.
+        rows = () if tuple(prior.batch_shape) else n
+        z = prior.sample(rows, seed=z_seed)
+        likelihood = self.decode(z, **accepted(self.decode, conditions))
         return (
             mean_or_mode(likelihood) if mean else likelihood.sample(seed=x_seed)
         )
@@ -392,7 +408,9 @@ class VAE(LatentVariableModel):
             self, x, num_samples, batch_size, seed, verbose, y
         )
 
-    def joint_distribution(self) -> tfd.JointDistributionNamed:
+    def joint_distribution(
+        self, **conditions: Any
+    ) -> tfd.JointDistributionNamed:
         """The generative half of the model, p(z) p(x|z), for TFP's samplers.
 
         With x pinned it is the unnormalised posterior, on which any kernel of
@@ -401,6 +419,9 @@ class VAE(LatentVariableModel):
         ```none
         log p(z, x) = log p(z) + log p(x|z)
         ```
+
+        Args:
+            **conditions: by name, one value for all.
 
         Returns:
             A distribution over dicts of `z`, `[..., *latent]`, and `x`,
@@ -425,4 +446,4 @@ class VAE(LatentVariableModel):
         )
         ```
         """
-        return joint_distribution(self)
+        return joint_distribution(self, conditions)

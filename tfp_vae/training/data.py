@@ -111,12 +111,15 @@ def _columns_extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low.min(axis=0), high.max(axis=0)
 
 
-def look(name: str, values: Any) -> Seen:
+def look(
+    name: str, values: Any, way_out: str = "Remove or impute them"
+) -> Seen:
     """Looks at all values once.
 
     Args:
         name: what they are, for the error.
         values: `[N, *event]`, an array or a tensor.
+        way_out: of values that are not finite.
 
     Returns:
         The values as a numpy array, with their extremes and telling rows.
@@ -155,7 +158,7 @@ def look(name: str, values: Any) -> Seen:
         raise ValueError(
             f"All data must be finite. Received: {int(wrong.sum())} NaN or "
             f"infinite of {array.size} values in {name}, the first "
-            f"({array[place]}) at index {place}. Remove or impute them."
+            f"({array[place]}) at index {place}. {way_out}."
         )
     # Always as many, of one row too: likelihoods of as many are asked.
     rows = [min(row, len(array) - 1) for row in range(_FIRST_ROWS)]

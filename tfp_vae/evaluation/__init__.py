@@ -17,6 +17,7 @@ from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
+from tfp_vae.evaluation.imputation import impute
 from tfp_vae.evaluation.latents import (
     ActiveUnits,
     AggregatePosterior,
@@ -41,6 +42,7 @@ __all__ = [
     "annealed_importance_sampling",
     "bits_per_dimension",
     "coordinate_kl",
+    "impute",
     "kl_per_dimension",
     "marginal_log_likelihood",
     "probability_integral_transform",

@@ -148,6 +148,7 @@ def annealed_importance_sampling(
         TypeError, ValueError: if the shapes or the values of the data do not
             fit the model, a number is not positive, there is but one chain, or
             `initial` is another word.
+        NotImplementedError: for a model with a `missing_model`.
 
     References:
         Neal. Annealed importance sampling. Statistics and Computing 11, 2001.
@@ -159,6 +160,12 @@ def annealed_importance_sampling(
     if initial not in ("posterior", "prior"):
         raise ValueError(
             f'initial is "posterior" or "prior". Received: initial={initial!r}.'
+        )
+    if getattr(vae, "missing_model", None) is not None:
+        raise NotImplementedError(
+            "Annealed importance sampling moves z alone, and a missing_model "
+            "is asked with draws of what is missing. Take "
+            "marginal_log_likelihood(). Received: a model with a missing_model."
         )
     if num_chains < 2 or not step_size > 0:
         raise ValueError(

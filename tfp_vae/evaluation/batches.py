@@ -14,6 +14,7 @@ from tfp_vae.evaluation.model import (
     LatentModel,
     check_model,
     likelihood_of,
+    marker_of,
     prior_of,
 )
 from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
@@ -67,15 +68,18 @@ class _OneBatch:
 class _Pipeline:
     """Batches as Keras takes them, as arrays, each looked at."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, missing: float | None) -> None:
         _check_repeatable(source)
         self._source = source
+        self._missing = missing
 
     def __iter__(self) -> Iterator[_Arrays]:
         for item in _items(self._source):
             arrays = _arrays(*_unpacked(item))
             for name, array in _named(arrays):
-                check_finite(name, array)
+                check_finite(
+                    name, array, self._missing if name in ("x", "y") else None
+                )
             yield arrays
 
 
@@ -92,7 +96,13 @@ class Examples:
         count: N, or None where only a whole pass would tell.
     """
 
-    def __init__(self, x: Any, y: Any = None, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 128,
+        missing: float | None = None,
+    ) -> None:
         """Looks at the first batch.
 
         Args:
@@ -100,6 +110,7 @@ class Examples:
                 `(x, y)` that can be gone through several times.
             y: the target of the likelihood, `[N, *event]`, where x are arrays.
             batch_size: examples at a time.
+            missing: what marks elements that are missing, or None.
 
         Raises:
             TypeError: if x can be gone through but once, or never ends.
@@ -117,7 +128,7 @@ class Examples:
                 "Leave y out, or give arrays for both."
             )
         else:
-            self._source = _Pipeline(x)
+            self._source = _Pipeline(x, missing)
         first = next(iter(self._source), None)
         x = None if first is None else x_of(first[0])
         if first is None or not x.ndim or not x.size:
@@ -147,7 +158,8 @@ class Examples:
         )
         posterior = model.encode(x)
         prior_of(model, posterior, x)
-        return likelihood_of(model, posterior.sample(seed=tfp_seed(0)), x)
+        z = posterior.sample(seed=tfp_seed(0))
+        return likelihood_of(model, z, x, seed=tfp_seed(0))
 
     def limit(self, batch_size: int) -> None:
         """Takes smaller batches.
@@ -317,7 +329,7 @@ def prepared(
     check_model(model)
     for name, count in {**counts, "batch_size": batch_size}.items():
         check_positive_int(name, count)
-    examples = Examples(x, y, batch_size)
+    examples = Examples(x, y, batch_size, marker_of(model))
     first = examples.first
     if isinstance(model, ChecksData):
         model.check_data(

@@ -8,7 +8,7 @@ from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import chunked, prepared
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
-from tfp_vae.substrate import Tensor
+from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.warn import warn_user
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
@@ -210,7 +210,9 @@ def _log_weights(
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
     z = posterior.sample(samples, seed=seed)
-    likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
+    likelihood = likelihood_of(
+        vae, as_one_batch(z), x, samples, samplers.fold_in(seed, 1)
+    )
     check_likelihood(likelihood, y, samples)
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, y), likelihood, samples

@@ -19,7 +19,7 @@ from tfp_vae.evaluation.batches import averages, batches, prepared
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
-from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, jit, samplers, tfd, tfp_seed
 
 __all__ = [
     "ActiveUnits",
@@ -252,7 +252,9 @@ def rate_distortion(
         found = elbo(
             y,
             posterior=posterior,
-            likelihood=likelihood_of(vae, as_one_batch(z), x, samples),
+            likelihood=likelihood_of(
+                vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
+            ),
             prior=prior_of(vae, posterior, x),
             z=z,
         )

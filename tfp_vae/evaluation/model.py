@@ -8,8 +8,10 @@ from tfp_vae.substrate import Tensor, tfd
 __all__ = [
     "ChecksData",
     "LatentModel",
+    "MeetsGaps",
     "check_model",
     "likelihood_of",
+    "marker_of",
     "prior_of",
 ]
 
@@ -75,6 +77,42 @@ class ChecksData(Protocol):
         """
 
 
+@runtime_checkable
+class MeetsGaps(Protocol):
+    """A model of data in which elements may be missing.
+
+    Attributes:
+        missing_values: the number that marks them, or None.
+    """
+
+    missing_values: float | None
+
+    def observed_likelihood(
+        self, likelihood: tfd.Distribution, seed: Any = None
+    ) -> tfd.Distribution:
+        """The likelihood of what is observed.
+
+        Args:
+            likelihood: p(x|z).
+            seed: of TFP's.
+
+        Returns:
+            A distribution whose `log_prob` leaves out what is missing.
+        """
+
+
+def marker_of(model: Any) -> float | None:
+    """What marks missing elements of the data of a model.
+
+    Args:
+        model: any.
+
+    Returns:
+        A number, or None if none may be missing.
+    """
+    return model.missing_values if isinstance(model, MeetsGaps) else None
+
+
 def check_model(model: Any) -> None:
     """Refuses what is no `LatentModel`.
 
@@ -118,7 +156,11 @@ def prior_of(
 
 
 def likelihood_of(
-    model: LatentModel, z: Tensor, x: Any, samples: int | None = None
+    model: LatentModel,
+    z: Tensor,
+    x: Any,
+    samples: int | None = None,
+    seed: Any = None,
 ) -> tfd.Distribution:
     """p(x|z), or p(x|z, conditions).
 
@@ -127,9 +169,15 @@ def likelihood_of(
         z: `[B, *latent]`, or with samples `[S * B, *latent]`.
         x: data, `[B, *event]`, or a dict of it and of conditions.
         samples: S, or None.
+        seed: of TFP's, of the draws that complete data for a model of what is
+            missing.
 
     Returns:
-        A distribution of as many rows as z has.
+        A distribution of as many rows as z has; where data may have gaps, its
+        `log_prob` is that of what was observed.
     """
     given = accepted(model.decode, repeated(conditions_of(x), samples))
-    return model.decode(z, **given)
+    likelihood = model.decode(z, **given)
+    if isinstance(model, MeetsGaps):
+        return model.observed_likelihood(likelihood, seed)
+    return likelihood

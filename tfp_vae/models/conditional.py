@@ -12,7 +12,7 @@ from tfp_vae.models.conditions import (
     check_used,
     known_entries,
 )
-from tfp_vae.substrate import Tensor
+from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["Conditional"]
 
@@ -76,3 +76,15 @@ class Conditional:
         if not isinstance(shape, dict):
             return x
         return {n: e.zeros() for n, e in self.entries.items()} | {"x": x}
+
+    def example_posterior(self) -> tfd.Distribution:
+        """The posterior of one example of zeros.
+
+        Returns:
+            A distribution of batch shape `[1]`: for the shape and the dtype of
+            the latent space, which a prior takes from it.
+        """
+        model: Any = self
+        return model.encode(
+            self._zeros(model.get_build_config()["input_shape"])
+        )

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.checks import in_dtype_of
+from tfp_vae.distributions.observed import Observed
 from tfp_vae.entries import conditions_of, with_x, x_of
 from tfp_vae.evaluation.model import prior_of
 from tfp_vae.models.dry_run import try_shapes
@@ -103,10 +104,11 @@ def examine(
                 "examples that count alike."
             )
         y = x_of(x) if y is None else y
-    seen = target = look("x", x_seen, _X)
+    missing = model.missing_values
+    seen = target = look("x", x_seen, _X, missing)
     conditions = _check_conditions(conditions, len(seen.array))
     if y_seen is not None and y_seen is not x_seen:
-        target = look("y", y_seen, _X)
+        target = look("y", y_seen, _X, missing)
 
     def with_conditions(rows: Any) -> Any:
         x = _tensor(seen.array[rows])
@@ -194,6 +196,10 @@ def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
         model.decoder,
         model.prior,
         model.objective,
+        model.missing_model,
         samples,
     )
-    return model.dry_run(model, parts, run, x, target)[-2]
+    likelihood = model.dry_run(model, parts, run, x, target)[-2]
+    if model.missing_values is None:
+        return likelihood
+    return Observed(likelihood, model.missing_values)

@@ -10,6 +10,7 @@ from keras import ops
 
 from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
+from tfp_vae.distributions.observed import complete
 from tfp_vae.entries import accepted, conditions_of, repeated, with_x, x_of
 from tfp_vae.evaluation.model import likelihood_of, prior_of
 from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
@@ -17,6 +18,7 @@ from tfp_vae.models.conditional import Conditional
 from tfp_vae.models.conditions import Entry, Part
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial, try_shapes
+from tfp_vae.models.missing import Incomplete, check_missing
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
@@ -36,7 +38,7 @@ __all__ = ["LatentVariableModel"]
 _PREDICT_KL_SAMPLES = 16
 
 
-class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
+class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
     """Encoder, decoder, prior and objective, put together as one Keras model.
 
     What the model is and how it is saved; `VAE` adds what users call.
@@ -47,6 +49,8 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
         prior: p(z), as for `VAE`.
         objective: as for `VAE`.
         seed: as for `VAE`.
+        missing_values: as for `VAE`.
+        missing_model: as for `VAE`.
         **kwargs: of `keras.Model`.
 
     Call arguments:
@@ -90,9 +94,16 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
         prior: tfd.Distribution | keras.layers.Layer | None = None,
         objective: keras.layers.Layer | None = None,
         seed: int | None = None,
+        missing_values: float | None = None,
+        missing_model: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.missing_values = check_missing(missing_values, missing_model)
+        self.missing_model = missing_model
+        if missing_values is not None:
+            # In half precision a value might be taken for the marker.
+            self.autocast = False
         check_layer(encoder, "encoder")
         check_layer(decoder, "decoder")
         check_prior(prior)
@@ -104,8 +115,6 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
         )
         # What the model was built for, where the data have conditions.
         self.entries: dict[str, Entry] = {}
-        self.missing_values: float | None = None
-        self.missing_model: keras.layers.Layer | None = None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         # Evaluation has noise of its own, the same at every call: two models,
@@ -153,6 +162,9 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
 
         def run(x: Any) -> tuple[tfd.Distribution, ...]:
             posterior, _, likelihood = self.call(x)
+            if self.missing_model is not None:
+                event = tuple(likelihood.event_shape)
+                self.missing_model(ops.zeros((1, *event), likelihood.dtype))
             return posterior, likelihood, prior_of(self, posterior, x)
 
         zeros = self._zeros(input_shape)
@@ -188,9 +200,7 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
             )
         samples = self.objective.num_samples
         conditions = conditions_of(x)
-        seed = tfp_seed(
-            self.seed_generator if training else self._evaluation_seed_generator
-        )
+        seed = self._next_seed(training)
         if samples == 1:
             z = posterior.sample(seed=seed)
             given = accepted(self.decode, conditions)
@@ -201,6 +211,11 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
         given = accepted(self.decode, repeated(conditions, samples))
         likelihood = self.decode(as_one_batch(z), training=training, **given)
         return posterior, z, likelihood
+
+    def _next_seed(self, training: bool | None) -> Tensor:
+        return tfp_seed(
+            self.seed_generator if training else self._evaluation_seed_generator
+        )
 
     def encode(self, x: Any, training: bool | None = None) -> tfd.Distribution:
         """The posterior q(z|x).
@@ -216,15 +231,11 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
             TypeError, ValueError: if an entry that the encoder asks for is
                 lacking or does not fit, or no part asks for one that is given.
         """
-        data, x = x, x_of(x)
-        conditions = conditions_of(data)
+        conditions = conditions_of(x)
+        x, observed = self._split(x_of(x))
         if conditions:
             conditions = self._rows(conditions, ops.shape(x)[0])
-        entries = {
-            **conditions,
-            "x": x,
-            "observed": lambda: ops.ones_like(x, self.compute_dtype),
-        }
+        entries = {**conditions, "x": x, "observed": observed}
         part = Part(self.encoder, "encoder", "x", conditions)
         return check_distribution(
             part(entries, training=training),
@@ -359,6 +370,10 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
             `log_likelihood`, `kl` and `objective`, each `[B]`, nats.
         """
         posterior, z, likelihood = y_pred
+        seed = None
+        if self.missing_model is not None:
+            seed = self._next_seed(training)
+        likelihood = self.observed_likelihood(likelihood, seed)
         return self.objective(
             x_of(x),
             posterior=posterior,
@@ -394,7 +409,7 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
         x = x_of(data)
         posterior = self.encode(data)
         z_mean = mean_or_mode(posterior)
-        likelihood = likelihood_of(self, z_mean, data)
+        likelihood = likelihood_of(self, z_mean, data, seed=tfp_seed(0))
         prior = prior_of(self, posterior, data)
         try:
             kl = kl_divergence(posterior, prior)
@@ -404,7 +419,7 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
             )
             kl = mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
         summary = {
-            "mean": mean_or_mode(likelihood),
+            "mean": mean_or_mode(complete(likelihood)),
             "z_mean": z_mean,
             "z_stddev": stddev_or_estimate(posterior),
             "kl": kl,
@@ -415,17 +430,6 @@ class LatentVariableModel(Saved, Conditional, FastFit, keras.Model):
             )
             summary["elbo"] = summary["log_likelihood"] - kl
         return summary
-
-    # What a look at model or data asks.
-
-    def example_posterior(self) -> tfd.Distribution:
-        """The posterior of one example of zeros.
-
-        Returns:
-            A distribution of batch shape `[1]`: for the shape and the dtype of
-            the latent space, which a prior takes from it.
-        """
-        return self.encode(self._zeros(self.get_build_config()["input_shape"]))
 
     def check_data(self, x: Any, support: bool = True) -> None:
         """Builds the model if need be, and refuses data that do not fit.

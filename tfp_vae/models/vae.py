@@ -19,6 +19,7 @@ from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial
 from tfp_vae.models.latent_variable_model import LatentVariableModel
 from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.models.on_batch import OnBatch
 from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
 from tfp_vae.training.data import Data
 
@@ -26,7 +27,7 @@ __all__ = ["VAE"]
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class VAE(LatentVariableModel):
+class VAE(OnBatch, LatentVariableModel):
     """A variational autoencoder whose decoder returns any distribution.
 
     ```none
@@ -48,10 +49,23 @@ class VAE(LatentVariableModel):
             as `VampPrior` is), or None for the standard normal.
         objective: a layer such as `ELBO`, by default `ELBO()`.
         seed: an int that makes the noise of training repeatable, or None.
+        missing_values: the number that marks elements of x that are missing,
+            such as `np.nan`; None if none may be. The encoder sees 0 in their
+            place, and a mask of 1 where observed if it asks for `observed`; the
+            log-likelihood is that of the others.
+        missing_model: a layer from completed data, `[B, *event]`, to a
+            `tfd.Distribution` over the mask, such as `SelfMasking`, where being
+            missing depends on the value; None where it does not.
         **kwargs: of `keras.Model`.
 
+    Data are arrays, or dicts of arrays: `"x"` is what the likelihood is of,
+    every other entry is a condition. Each part is called with what it asks for:
+    a functional model with the entries that its inputs name, a subclass with
+    those that are arguments of its `call`, a part of one tensor with x (z)
+    alone.
+
     Call arguments:
-        x: `[B, *event]`.
+        x: `[B, *event]`, or a dict of it and of conditions.
 
     Returns:
         `(posterior, z, likelihood)`: two distributions and the draw between
@@ -61,8 +75,9 @@ class VAE(LatentVariableModel):
     Raises:
         TypeError: if encoder, decoder or prior is not what it should be, or
             returns a tensor.
-        ValueError: if shapes do not fit, or the posterior lets no gradient
-            through.
+        ValueError: if shapes do not fit, the posterior lets no gradient
+            through, an entry is lacking or of no use, or the likelihood cannot
+            leave out what is missing.
 
     Example:
     ```python
@@ -243,40 +258,6 @@ class VAE(LatentVariableModel):
         return super().evaluate(
             x, y, batch_size, verbose, sample_weight, *args, **kwargs
         )
-
-    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """One step, as `keras.Model.train_on_batch`; values go unchecked.
-
-        Args:
-            x: data, `[B, *event]`.
-            *args: of `keras.Model.train_on_batch`.
-            **kwargs: of `keras.Model.train_on_batch`.
-
-        Returns:
-            The loss and its terms.
-        """
-        self._build_on(x)
-        return super().train_on_batch(x, *args, **kwargs)
-
-    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss of one batch, as `keras.Model.test_on_batch`.
-
-        Args:
-            x: data, `[B, *event]`.
-            *args: of `keras.Model.test_on_batch`.
-            **kwargs: of `keras.Model.test_on_batch`.
-
-        Returns:
-            The loss and its terms.
-        """
-        self._build_on(x)
-        return super().test_on_batch(x, *args, **kwargs)
-
-    def _build_on(self, x: Any) -> None:
-        # Keras would build the model symbolically on JAX, which no model that
-        # returns distributions survives.
-        if not self.built:
-            examine(self, x, None, support=False)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What the model makes of each example, without noise.

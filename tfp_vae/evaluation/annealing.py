@@ -10,8 +10,8 @@ from keras import ops
 from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import ROWS, prepared
 from tfp_vae.evaluation.joint import joint_of
-from tfp_vae.evaluation.model import LatentModel
-from tfp_vae.substrate import Tensor, jit, samplers, tfp, tfp_seed
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.substrate import Tensor, jit, samplers, tfd, tfp, tfp_seed
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
@@ -148,6 +148,7 @@ def annealed_importance_sampling(
         TypeError, ValueError: if the shapes or the values of the data do not
             fit the model, a number is not positive, there is but one chain, or
             `initial` is another word.
+        NotImplementedError: for a model with a `missing_model`.
 
     References:
         Neal. Annealed importance sampling. Statistics and Computing 11, 2001.
@@ -159,6 +160,12 @@ def annealed_importance_sampling(
     if initial not in ("posterior", "prior"):
         raise ValueError(
             f'initial is "posterior" or "prior". Received: initial={initial!r}.'
+        )
+    if getattr(vae, "missing_model", None) is not None:
+        raise NotImplementedError(
+            "Annealed importance sampling moves z alone, and a missing_model "
+            "is asked with draws of what is missing. Take "
+            "marginal_log_likelihood(). Received: a model with a missing_model."
         )
     if num_chains < 2 or not step_size > 0:
         raise ValueError(
@@ -177,10 +184,17 @@ def annealed_importance_sampling(
     examples.limit(ROWS // (_PILOTS + num_chains))
 
     @jit
-    def chains(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def chains(x: Any, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
-        joint = joint_of(prior, vae.decode)
+        prior = prior_of(vae, posterior, x)
+
+        def decode(z: Tensor) -> tfd.Distribution:
+            rows = z.shape[0]
+            # TFP asks for shapes first, by one z.
+            some = keras.tree.map_structure(lambda a: a[:rows], x)
+            return likelihood_of(vae, z, some, max(rows // examples.size, 1))
+
+        joint = joint_of(prior, decode)
         check_latent(posterior, prior, None)
         start = posterior if initial == "posterior" else prior
         # Also of a prior for all, each example has draws of its own.
@@ -190,7 +204,7 @@ def annealed_importance_sampling(
             start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
         )
         z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
-        likelihood = vae.decode(z[0])
+        likelihood = likelihood_of(vae, z[0], x)
         check_likelihood(likelihood, y, None)
         data = in_dtype_of(likelihood, y)
 

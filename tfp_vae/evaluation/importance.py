@@ -6,9 +6,9 @@ import numpy as np
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import chunked, prepared
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
-from tfp_vae.substrate import Tensor
+from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.warn import warn_user
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
@@ -168,7 +168,7 @@ def marginal_log_likelihood(
     )
 
     def log_weights(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
+        x: Any, y: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor]:
         return (_log_weights(vae, x, y, samples, noise),)
 
@@ -204,13 +204,15 @@ def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
 
 
 def _log_weights(
-    vae: LatentModel, x: Tensor, y: Tensor, samples: int, seed: Tensor
+    vae: LatentModel, x: Any, y: Tensor, samples: int, seed: Tensor
 ) -> Tensor:
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
-    prior = vae.prior_distribution(posterior)
+    prior = prior_of(vae, posterior, x)
     z = posterior.sample(samples, seed=seed)
-    likelihood = vae.decode(as_one_batch(z))
+    likelihood = likelihood_of(
+        vae, as_one_batch(z), x, samples, samplers.fold_in(seed, 1)
+    )
     check_likelihood(likelihood, y, samples)
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, y), likelihood, samples

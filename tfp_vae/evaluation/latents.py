@@ -14,11 +14,12 @@ from keras import ops
 
 from tfp_vae.checks import check_latent
 from tfp_vae.distributions import factors, kl_divergence
+from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, batches, prepared
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
-from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, jit, samplers, tfd, tfp_seed
 
 __all__ = [
     "ActiveUnits",
@@ -144,9 +145,9 @@ def kl_per_dimension(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
 
-    def kl(x: Tensor, _: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
+    def kl(x: Any, _: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
         posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
+        prior = prior_of(vae, posterior, x)
         return (coordinate_kl(posterior, prior, samples, noise),)
 
     (found,) = averages(kl, examples, num_samples, seed, verbose)
@@ -187,7 +188,7 @@ def active_units(
     """
     examples = prepared(vae, x, support=False, batch_size=batch_size)
 
-    def mean(x: Tensor, *_: Any) -> tuple[Tensor]:
+    def mean(x: Any, *_: Any) -> tuple[Tensor]:
         return (vae.encode(x).mean(),)
 
     (means,) = averages(mean, examples, 1, None, False)
@@ -244,15 +245,17 @@ def rate_distortion(
     elbo = ELBO()
 
     def terms(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
+        x: Any, y: Tensor, samples: int, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         posterior = vae.encode(x)
         z = posterior.sample(samples, seed=noise)
         found = elbo(
             y,
             posterior=posterior,
-            likelihood=vae.decode(as_one_batch(z)),
-            prior=vae.prior_distribution(posterior),
+            likelihood=likelihood_of(
+                vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
+            ),
+            prior=prior_of(vae, posterior, x),
             z=z,
         )
         return found.kl, -found.log_likelihood
@@ -313,7 +316,10 @@ def aggregate_posterior(
     examples = prepared(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
-    if sum(len(rows[0]) for rows in itertools.islice(examples.rows(), 2)) < 2:
+    if (
+        sum(len(x_of(rows[0])) for rows in itertools.islice(examples.rows(), 2))
+        < 2
+    ):
         raise ValueError(
             "Mutual information is between z and which of several examples it "
             "stands for. Received: 1 example."
@@ -321,18 +327,18 @@ def aggregate_posterior(
     batch_size = examples.size
 
     @jit
-    def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        posterior = vae.encode(rows)
-        prior = vae.prior_distribution(posterior)
+    def draw(x: Any, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        posterior = vae.encode(x)
+        prior = prior_of(vae, posterior, x)
         check_latent(posterior, prior, None)
         z = posterior.sample(num_samples, seed=noise)
         return z, posterior.log_prob(z), prior.log_prob(z)
 
     @jit
-    def log_sum(rows: Tensor, found: Tensor, z: Tensor) -> Tensor:
+    def log_sum(x: Any, found: Tensor, z: Tensor) -> Tensor:
         # Encoded anew for each block of z, since no parameters of a
         # distribution in general can be kept and taken apart.
-        log_prob = vae.encode(rows).log_prob(ops.expand_dims(z, 1))
+        log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
         log_prob = ops.where(ops.arange(batch_size) < found, log_prob, -np.inf)
         return ops.logsumexp(log_prob, axis=1)
 

@@ -19,7 +19,7 @@ B = np.array([0.3, -1.0, 0.0, 2.0])
 SPREAD = 1 / (1 + (W**2).sum(0) / SIGMA**2)  # the posterior's variance
 
 
-def linear_gaussian(likelihood):
+def linear_gaussian(likelihood, **options):
     """x = W z + b + noise of scale SIGMA, with the exact posterior."""
     assert W[:, 0] @ W[:, 1] == 0
     gain = (SPREAD * W / SIGMA**2).astype("float32")
@@ -41,7 +41,7 @@ def linear_gaussian(likelihood):
         [keras.Input((L,)), keras.layers.Dense(D), likelihood]
     )
     decoder.layers[0].set_weights([W.T, B])
-    return VAE(encoder, decoder)
+    return VAE(encoder, decoder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,24 @@ def test_of_an_element_it_is_the_closed_form(model):
     rounding = 1e-5 * np.maximum(1, np.abs(exact))  # float32
     assert (np.abs(found - exact) < 5 * error + rounding).all()
     assert np.unravel_index(found.argmax(), found.shape) == (3, 3)
+
+
+def test_a_gap_has_no_score_and_changes_no_other(model):
+    """The encoder sees 0 in its place, whatever the marker."""
+    gaps = RNG.random(X.shape) < 0.3
+    exact = evaluation.anomaly_score(
+        model, np.where(gaps, 0, X), 20, seed=0, per_element=True
+    )
+    for marker in (np.nan, -99.0):
+        vae = linear_gaussian(
+            layers.IndependentNormal(D, scale=SIGMA), missing_values=marker
+        )
+        x = np.where(gaps, np.float32(marker), X)
+        found = evaluation.anomaly_score(vae, x, 20, seed=0, per_element=True)
+        np.testing.assert_allclose(
+            found, np.where(gaps, np.nan, exact), rtol=1e-5
+        )
+        assert np.isfinite(evaluation.anomaly_score(vae, x, 20, seed=0)).all()
 
 
 def test_mixed_columns_each_by_its_own_density():

@@ -40,11 +40,18 @@ from tfp_vae.layers import (
 SETTINGS = ("unsup", "semi")
 PUBLISHED = {"VAE": "VAE", "PCA": "PCA", "best": "best"}
 # What a figure is of.
-KEY = ("setting", "table", "seed", "head", "steps")
+KEY = ("setting", "table", "seed", "head", "recipe")
 ROWS = 10_000
 # The recipe, and the tables it was chosen on.
 CHOSEN_ON = ("annthyroid", "cardio", "pima", "waveform", "wdbc")
-HIDDEN, BATCH, STEPS, RATE, FLOOR = 64, 128, 1_500, 1e-3, 0.05
+RECIPE = {
+    "hidden": 64,  # tanh units, a layer a side
+    "latent": 8,  # or half of the columns, if these are fewer
+    "batch": 128,
+    "steps": 1_500,
+    "rate": 1e-3,  # of Adam
+    "floor": 0.05,  # of the scale, in standard deviations of a column
+}
 FAMILIES: dict[str, tuple[type[IndependentLayer], dict[str, Any]]] = {
     "Normal": (IndependentNormal, {}),
     "Huber": (IndependentHuber, {"delta": "shared"}),
@@ -54,33 +61,31 @@ FAMILIES: dict[str, tuple[type[IndependentLayer], dict[str, Any]]] = {
 HEADS = [f"{f}, {s}" for s in ("shared", "learned") for f in FAMILIES]
 
 
-def latent(width: int) -> int:
-    """The size of z for a table of so many columns."""
-    return max(1, min(8, width // 2))
-
-
-def make(head: str, width: int, seed: int) -> VAE:
+def make(head: str, width: int, recipe: dict[str, Any], seed: int) -> VAE:
     """A compiled model."""
     keras.utils.set_random_seed(seed)
     family, scale = head.split(", ")
     layer, options = FAMILIES[family]
+    latent = max(1, min(recipe["latent"], width // 2))
     dense = keras.layers.Dense
     encoder = keras.Sequential(
         [
             keras.Input((width,)),
-            dense(HIDDEN, "tanh"),
-            Head(MultivariateNormalDiag(latent(width))),
+            dense(recipe["hidden"], "tanh"),
+            Head(MultivariateNormalDiag(latent)),
         ]
     )
     decoder = keras.Sequential(
         [
-            keras.Input((latent(width),)),
-            dense(HIDDEN, "tanh"),
-            Head(layer(width, scale=scale, min_scale=FLOOR, **options)),
+            keras.Input((latent,)),
+            dense(recipe["hidden"], "tanh"),
+            Head(
+                layer(width, scale=scale, min_scale=recipe["floor"], **options)
+            ),
         ]
     )
     vae = VAE(encoder, decoder, seed=seed)
-    vae.compile(keras.optimizers.Adam(RATE))
+    vae.compile(keras.optimizers.Adam(recipe["rate"]))
     return vae
 
 
@@ -91,39 +96,38 @@ class Fresh:
     fit puts new weights into the model that is compiled already.
     """
 
-    def __init__(self, head: str, width: int) -> None:
-        self.head, self.width = head, width
-        self.vae = make(head, width, 0)
-        self.optimizer: list[np.ndarray] = []
+    def __init__(self, head: str, width: int, recipe: dict[str, Any]) -> None:
+        self.arguments = (head, width, recipe)
+        self.batch, self.steps = recipe["batch"], recipe["steps"]
+        self.vae = make(*self.arguments, seed=0)
+        self.optimizer: list[np.ndarray] | None = None
 
-    def fit(self, x: np.ndarray, steps: int, seed: int) -> VAE:
-        """Trains it on so many batches of x."""
-        new = make(self.head, self.width, seed)
-        # Drawn beforehand: of one shape, whatever the rows of the table.
-        rng = np.random.default_rng(seed)
-        rows = np.concatenate(
-            [
-                rng.permutation(len(x))
-                for _ in range(-(-steps * BATCH // len(x)))
-            ]
-        )[: steps * BATCH]
-        new(x[:BATCH])
-        self.vae(x[:BATCH])
+    def fit(self, x: np.ndarray, seed: int) -> VAE:
+        """Trains it anew, on so many batches of x."""
+        new = make(*self.arguments, seed=seed)
+        new(x[: self.batch])  # builds it
+        self.vae(x[: self.batch])
         for old, value in zip(self.vae.variables, new.variables, strict=True):
             old.assign(value)
-        if self.optimizer:
-            for old, value in zip(
-                self.vae.optimizer.variables, self.optimizer, strict=True
-            ):
-                old.assign(value)
-        else:
-            self.vae.optimizer.build(self.vae.trainable_variables)
-            self.optimizer = [
-                keras.ops.convert_to_numpy(v)
-                for v in self.vae.optimizer.variables
-            ]
-        self.vae.fit(x[rows], batch_size=BATCH, shuffle=False, verbose=0)
+        self._reset(self.vae.optimizer)
+        # Drawn beforehand: of one shape, whatever the rows of the table.
+        rng = np.random.default_rng(seed)
+        size = self.steps * self.batch
+        epochs = -(-size // len(x))
+        rows = np.concatenate([rng.permutation(len(x)) for _ in range(epochs)])
+        self.vae.fit(
+            x[rows[:size]], batch_size=self.batch, shuffle=False, verbose=0
+        )
         return self.vae
+
+    def _reset(self, optimizer: keras.optimizers.Optimizer) -> None:
+        if self.optimizer is None:
+            optimizer.build(self.vae.trainable_variables)
+            self.optimizer = [
+                keras.ops.convert_to_numpy(v) for v in optimizer.variables
+            ]
+        for old, value in zip(optimizer.variables, self.optimizer, strict=True):
+            old.assign(value)
 
 
 def split(
@@ -214,7 +218,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", help="0 to 4")
     parser.add_argument("--table", action="append", help="such as cardio")
     parser.add_argument("--head", choices=HEADS, action="append")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    for name, value in RECIPE.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument(
         "--out",
         type=Path,
@@ -230,18 +235,20 @@ def main() -> None:
         json.loads(line) for line in options.out.read_text().splitlines()
     ]
     done = {tuple(r[k] for k in KEY) for r in results}
+    recipe = {name: getattr(options, name) for name in RECIPE}
+    written = "-".join(map(str, recipe.values()))
     for group in tables(options.data, options.table):
         for head in options.head or HEADS:
-            model = Fresh(head, group[0][1].shape[1])
+            model = Fresh(head, group[0][1].shape[1], recipe)
             for (name, x, y), seed, setting in itertools.product(
                 group, options.seed or range(5), options.setting or SETTINGS
             ):
-                key = (setting, name, seed, head, options.steps)
+                key = (setting, name, seed, head, written)
                 if key in done:
                     continue
                 start = time.perf_counter()
                 train, scored, strange = split(x, y, setting, seed)
-                vae = model.fit(train, options.steps, seed)
+                vae = model.fit(train, seed)
                 fitted = time.perf_counter()
                 scores = evaluation.anomaly_score(
                     vae, scored, num_samples=100, seed=seed
@@ -257,7 +264,7 @@ def main() -> None:
                 print(found, flush=True)
                 results.append(found)
     summary(
-        [r for r in results if r["steps"] == options.steps],
+        [r for r in results if r["recipe"] == written],
         options.data / "published_auroc.csv",
     )
 

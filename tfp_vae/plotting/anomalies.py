@@ -103,7 +103,7 @@ def _table(
         axis.text(
             j, i, text, ha="center", va="center", color=colour, fontsize=6
         )
-    canvas.colorbar(drawn, label="nats above the median of the column")
+    canvas.colorbar(drawn, label="nats above median")
     canvas.savefig(path, dpi=150)
 
 
@@ -127,5 +127,5 @@ def _images(
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
-    canvas.colorbar(drawn, ax=axes, label="nats above the pixel's median")
+    canvas.colorbar(drawn, ax=axes, label="nats above median")
     canvas.savefig(path, dpi=150)

@@ -204,7 +204,7 @@ def summary(results: list[dict[str, Any]], published: Path) -> None:
             print(f"{'':16}" + "".join(f"{e:>10}" for e in ends))
         for name, line in rows.items():
             mark = "*" if name in CHOSEN_ON else ""
-            cells = "".join(f"{v:10.1f}" for v in line)
+            cells = "".join(f"{v:10.1f}" for v in line).replace("nan", "  -")
             print(f"{name + mark:16}{cells}")
 
 

@@ -1,13 +1,12 @@
 """Semi-supervised learning: the M2 model of Kingma et al., 100 labels of 1,400.
 
-A conditional VAE, a classifier q(c|x), and two bounds, with and without label
-(which is then -1):
+A conditional VAE, a classifier q(c|x), two bounds. A label of -1 is unknown.
 
     log p(x, c)  >=  ELBO(x, c) + log p(c)
     log p(x)     >=  sum_c q(c|x) (ELBO(x, c) + log p(c) - log q(c|x))
 
 Reference: Kingma et al. Semi-supervised learning with deep generative models.
-NeurIPS 2014 (equations 6 to 9). https://arxiv.org/abs/1406.5298
+NeurIPS 2014. https://arxiv.org/abs/1406.5298
 """
 
 import keras
@@ -40,7 +39,7 @@ class M2(VAE):
         logits = self.classifier(data["x"], training=training)
         log_q = ops.log_softmax(logits, axis=-1)
         known = data["label"] >= 0
-        label = ops.one_hot(ops.maximum(data["label"], 0), CLASSES)
+        label = ops.one_hot(data["label"], CLASSES)  # zeros for -1
         weights = ops.where(known[:, None], label, ops.exp(log_q))
 
         def over_classes(values):
@@ -71,7 +70,7 @@ def main(epochs: int = 60, labels: int = 100) -> float:
     data = {"x": x[:1400], "label": known[:1400]}
     vae.fit(data, batch_size=100, epochs=epochs, verbose=0)
     found = ops.convert_to_numpy(classifier(x[1400:])).argmax(axis=-1)
-    accuracy = float((found == label[1400:]).mean())
+    accuracy = (found == label[1400:]).mean()
     print(f"{labels} labels of 1,400: {accuracy:.1%} of the others are right")
     return accuracy
 

@@ -158,6 +158,10 @@ def _location(distribution: tfd.Distribution) -> Tensor:
 
 def _inside(distribution: tfd.Distribution) -> Tensor:
     """A value of finite density, `batch_shape`, from the middle if possible."""
+    if isinstance(distribution, tfd.Inflated):
+        return _inside(distribution.parameters["distribution"])
+    if isinstance(distribution, tfd.MixtureSameFamily):
+        return _inside(distribution.components_distribution)[..., 0]
     try:
         if is_discrete(distribution):
             return distribution.mode()
@@ -267,12 +271,14 @@ class _OneHot(Partial):
 
     def _rest(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """The mass that is left, and where it may be, as log weights."""
+        x = ops.cast(x, self._log_probs.dtype)
         left = 1.0 - ops.sum(ops.where(observed, x, 0.0), axis=-1)
         low = ops.full_like(self._log_probs, -1e30)
         return left, ops.where(observed, low, self._log_probs)
 
     def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
         left, weights = self._rest(x, observed)
+        x = ops.cast(x, self._log_probs.dtype)
         seen = ops.where(observed, x * self._log_probs, 0.0)
         every = ops.all(observed, axis=-1)
         rest = ops.where(every, 0.0, ops.logsumexp(weights, axis=-1))

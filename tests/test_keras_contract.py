@@ -19,6 +19,21 @@ def model():
     return found
 
 
+def test_inputs_have_their_names():
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    listed = keras.Model([b, a], keras.layers.Add()([a, b]))
+    found = keras_internals.inputs_by_name(listed)
+    assert [*found] == ["b", "a"]
+    assert not found.is_dict
+    keyed = keras.Model({"first": a, "b": b}, keras.layers.Add()([a, b]))
+    found = keras_internals.inputs_by_name(keyed)
+    assert {*found} == {"first", "b"}
+    assert found.is_dict
+    assert len(keras_internals.inputs_by_name(model())) == 1
+    for layer in (keras.layers.Dense(2), keras.Sequential()):
+        assert keras_internals.inputs_by_name(layer) is None
+
+
 def test_an_adapter_feeds_the_trainer():
     class Numbers(keras_internals.DataAdapter):
         def get_tf_dataset(self):

@@ -183,8 +183,8 @@ def probability_integral_transform(
     Returns:
         `ProbabilityIntegralTransform`: the values (NaN of what is missing),
         their distance from uniform, and their histogram. Values are kept 6e-8
-        away from 0 and 1. If all N * D values are independent and uniform, the distance exceeds
-        1.63 / sqrt(N * D) one time in a hundred.
+        away from 0 and 1. If all N * D values are independent and uniform, the
+        distance exceeds 1.63 / sqrt(N * D) one time in a hundred.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not

@@ -94,6 +94,7 @@ class Part:
             for name, tensor in zip(names, inputs.values(), strict=True)
         }
         self._is_dict = inputs.is_dict
+        self._keys = tuple(inputs)
 
     def _known(self, name: str, inputs: dict[str, Any]) -> str:
         """The entry that an input of a functional model stands for."""
@@ -206,7 +207,7 @@ class Part:
             ops.convert_to_tensor(given[name]) for name in self.required
         ]
         if self._is_dict:
-            inputs = dict(zip(inputs_by_name(self.layer), inputs, strict=True))
+            inputs = dict(zip(self._keys, inputs, strict=True))
         return self.layer(inputs, **options)
 
     def _refuse_lack_of(self, name: str, entries: dict[str, Any]) -> None:

@@ -163,7 +163,12 @@ def _try_rows(
     def likelihood_of(rows: Any) -> tfd.Distribution:
         return _likelihood(model, data_of(rows), _tensor(target.array[rows]))
 
-    look_at = Support(likelihood_of(rows), model.objective.num_samples, target)
+    likelihood, samples = likelihood_of(rows), model.objective.num_samples
+    if tuple(likelihood.batch_shape)[:1] != (samples * len(rows),):
+        # The `call` of a subclass, which gives something else than a
+        # distribution for each row.
+        return
+    look_at = Support(likelihood, samples, target)
     try:
         fault = first_fault(look_at, target, likelihood_of)
     except ValueError as error:

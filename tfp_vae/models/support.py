@@ -334,9 +334,9 @@ def unscaled(support: Support) -> str | None:
         f"{support.likelihood.name} is continuous and starts near 0 with a "
         f"scale near 1, but the data are integers from {int(low)} to "
         f"{int(high)}: training will be slow or fail. Scale them, such as "
-        "x / 255 for the levels of an image, or (x - x.mean(axis=0)) / x.std(axis=0); or take "
-        "a likelihood of counts or levels, such as IndependentPoisson or "
-        "DiscretizedLogistic."
+        "x / 255 for the levels of an image, or (x - x.mean(axis=0)) / "
+        "x.std(axis=0); or take a likelihood of counts or levels, such as "
+        "IndependentPoisson or DiscretizedLogistic."
     )
 
 

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import random
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ __all__ = [
     "dtype_util",
     "is_discrete",
     "jit",
+    "jit_with_variables",
     "linalg",
     "ndtri",
     "parameter_properties",
@@ -58,6 +60,12 @@ if _BACKEND == "tensorflow":
     linalg = tf.linalg
     ndtri = tf.math.ndtri
     jit = tf.function
+
+    def jit_with_variables(
+        function: Callable[..., Any], variables: list[Any]
+    ) -> Callable[..., Any]:
+        """Compiles a function that reads variables, and may assign them."""
+        return tf.function(function)
 
     def strategy_scope(model: keras.Model) -> Any:
         """The scope in which a model makes its variables."""
@@ -106,6 +114,29 @@ elif _BACKEND == "jax":
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
     jit = jax.jit
+
+    def jit_with_variables(
+        function: Callable[..., Any], variables: list[Any]
+    ) -> Callable[..., Any]:
+        """Compiles a function that reads variables, and may assign them."""
+
+        @jax.jit
+        def stateless(values: list[Any], *args: Any) -> tuple[Any, Any]:
+            state = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(state) as scope:
+                before = list(map(scope.get_current_value, variables))
+                found = function(*args)
+                after = list(map(scope.get_current_value, variables))
+            changes = enumerate(zip(before, after, strict=True))
+            return found, {i: a for i, (b, a) in changes if a is not b}
+
+        def stateful(*args: Any) -> Any:
+            found, assigned = stateless([v.value for v in variables], *args)
+            for i, value in assigned.items():
+                variables[i].assign(value)
+            return found
+
+        return stateful
 
     def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""

@@ -9,9 +9,10 @@ from keras import ops
 
 from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import ROWS, prepared
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.joint import joint_of
 from tfp_vae.evaluation.model import LatentModel
-from tfp_vae.substrate import Tensor, jit, samplers, tfp, tfp_seed
+from tfp_vae.substrate import Tensor, samplers, tfp, tfp_seed
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
@@ -176,50 +177,15 @@ def annealed_importance_sampling(
     )
     examples.limit(ROWS // (_PILOTS + num_chains))
 
-    @jit
-    def chains(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
-        joint = joint_of(prior, vae.decode)
-        check_latent(posterior, prior, None)
-        start = posterior if initial == "posterior" else prior
-        # Also of a prior for all, each example has draws of its own.
-        shape = [] if tuple(start.batch_shape) else [examples.size]
-        width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
-        width = ops.std(
-            start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
-        )
-        z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
-        likelihood = vae.decode(z[0])
-        check_likelihood(likelihood, y, None)
-        data = in_dtype_of(likelihood, y)
-
-        def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
-            return _Annealed(
-                tfp.mcmc.SimpleStepSizeAdaptation(
-                    tfp.mcmc.HamiltonianMonteCarlo(
-                        log_prob, step_size * width, num_leapfrog_steps
-                    ),
-                    num_adaptation_steps=num_steps,
-                    target_accept_prob=_ACCEPTANCE,
-                    adaptation_rate=_ADAPTATION_RATE,
-                    log_accept_prob_getter_fn=lambda results: ops.minimum(
-                        results.log_accept_ratio[:_PILOTS], 0.0
-                    ),
-                )
-            )
-
-        _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
-            num_steps,
-            proposal_log_prob_fn=start.log_prob,
-            target_log_prob_fn=lambda z: joint.log_prob(z=z, x=data),
-            current_state=z,
-            make_kernel_fn=kernel,
-            seed=chain_seed,
-        )
-        acceptance = results.inner_results.accepted / num_steps
-        return log_weights[_PILOTS:], acceptance[_PILOTS:]
-
+    chains = compiled(
+        _chains,
+        vae,
+        num_steps,
+        num_chains,
+        step_size,
+        num_leapfrog_steps,
+        initial,
+    )
     generator = keras.random.SeedGenerator(seed)
     progress = keras.utils.Progbar(
         examples.count, verbose=int(verbose), unit_name="example"
@@ -233,6 +199,61 @@ def annealed_importance_sampling(
         parts.append((*_log_mean(log_weights), acceptance.mean(axis=0)))
         progress.add(batch.found)
     return AnnealedLogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _chains(
+    vae: LatentModel,
+    num_steps: int,
+    num_chains: int,
+    step_size: float,
+    num_leapfrog_steps: int,
+    initial: str,
+    x: Tensor,
+    y: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """log w and the acceptance rate of each chain, `[C, B]`."""
+    posterior = vae.encode(x)
+    prior = vae.prior_distribution(posterior)
+    joint = joint_of(prior, vae.decode)
+    check_latent(posterior, prior, None)
+    start = posterior if initial == "posterior" else prior
+    # Also of a prior for all, each example has draws of its own.
+    shape = [] if tuple(start.batch_shape) else [x.shape[0]]
+    width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
+    width = ops.std(
+        start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
+    )
+    z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
+    likelihood = vae.decode(z[0])
+    check_likelihood(likelihood, y, None)
+    data = in_dtype_of(likelihood, y)
+
+    def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
+        return _Annealed(
+            tfp.mcmc.SimpleStepSizeAdaptation(
+                tfp.mcmc.HamiltonianMonteCarlo(
+                    log_prob, step_size * width, num_leapfrog_steps
+                ),
+                num_adaptation_steps=num_steps,
+                target_accept_prob=_ACCEPTANCE,
+                adaptation_rate=_ADAPTATION_RATE,
+                log_accept_prob_getter_fn=lambda results: ops.minimum(
+                    results.log_accept_ratio[:_PILOTS], 0.0
+                ),
+            )
+        )
+
+    _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
+        num_steps,
+        proposal_log_prob_fn=start.log_prob,
+        target_log_prob_fn=lambda z: joint.log_prob(z=z, x=data),
+        current_state=z,
+        make_kernel_fn=kernel,
+        seed=chain_seed,
+    )
+    acceptance = results.inner_results.accepted / num_steps
+    return log_weights[_PILOTS:], acceptance[_PILOTS:]
 
 
 def _log_mean(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

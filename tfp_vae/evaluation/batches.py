@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import ChecksData, LatentModel, check_model
-from tfp_vae.substrate import Tensor, jit, tfp_seed
+from tfp_vae.substrate import Tensor, tfp_seed
 from tfp_vae.training.data import as_keras_would, check_finite
 
 __all__ = [
@@ -304,7 +305,8 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def chunked(
-    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -313,8 +315,10 @@ def chunked(
     """What a function gives for each batch, some samples of z at a time.
 
     Args:
-        function: from examples `[B, *event]`, their targets, a number of
-            samples and a seed to tensors. Compiled.
+        function: from the model, a number of samples, examples `[B, *event]`,
+            their targets and a seed to tensors. Compiled, and kept so: the same
+            object at each call.
+        model: its first argument.
         examples: N of them.
         num_samples: for each example; rounded up to a whole number of equal
             chunks.
@@ -329,10 +333,7 @@ def chunked(
     chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
 
-    @jit
-    def compiled(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        return function(x, y, samples, noise)
-
+    run = compiled(function, model, samples)
     generator = keras.random.SeedGenerator(seed)
     target = None if examples.count is None else examples.count * chunks
     progress = keras.utils.Progbar(
@@ -345,7 +346,7 @@ def chunked(
         for _ in range(chunks):
             yield [
                 ops.convert_to_numpy(term).astype("float64")
-                for term in compiled(batch.x, batch.y, tfp_seed(generator))
+                for term in run(batch.x, batch.y, tfp_seed(generator))
             ]
             progress.add(batch.found * samples)
 
@@ -354,7 +355,8 @@ def chunked(
 
 
 def averages(
-    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -365,6 +367,7 @@ def averages(
     Args:
         function: as for `chunked`, to tensors `[B, ...]`, averages over so
             many samples.
+        model: as for `chunked`.
         examples: as for `chunked`.
         num_samples: as for `chunked`.
         seed: as for `chunked`.
@@ -375,7 +378,7 @@ def averages(
     """
     parts = []
     for found, _, chunks in chunked(
-        function, examples, num_samples, seed, verbose
+        function, model, examples, num_samples, seed, verbose
     ):
         sums = next(chunks)
         count = 1

@@ -190,31 +190,9 @@ def probability_integral_transform(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
 
-    def transform(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, ...]:
-        z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = vae.decode(as_one_batch(z))
-        check_likelihood(likelihood, y, samples)
-        y = in_dtype_of(likelihood, y)
-        data = copies(y, samples)
-        elements = factors(likelihood)
-        try:
-            terms = [elements.cdf(data)]
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                "The transform is the cumulative distribution of each element, "
-                f"and {elements.name} has no cdf. Take a likelihood that has "
-                "one, such as IndependentNormal or IndependentHuber."
-            ) from error
-        if is_discrete(likelihood):
-            terms.append(elements.prob(data))
-        return tuple(
-            ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
-            for term in terms
-        )
-
-    values, *masses = averages(transform, examples, num_samples, seed, verbose)
+    values, *masses = averages(
+        _transform, vae, examples, num_samples, seed, verbose
+    )
     uniform = np.random.default_rng(seed)
     for mass in masses:
         values = values - uniform.random(mass.shape) * mass
@@ -225,3 +203,29 @@ def probability_integral_transform(
     distance = max((steps[1:] - ordered).max(), (ordered - steps[:-1]).max())
     histogram, _ = np.histogram(ordered, _BINS, (0.0, 1.0))
     return ProbabilityIntegralTransform(values, distance, histogram)
+
+
+def _transform(
+    vae: LatentModel, samples: int, x: Tensor, y: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """u, `[B, *event]`, and of a discrete likelihood P(x), averaged over z."""
+    z = vae.encode(x).sample(samples, seed=noise)
+    likelihood = vae.decode(as_one_batch(z))
+    check_likelihood(likelihood, y, samples)
+    y = in_dtype_of(likelihood, y)
+    data = copies(y, samples)
+    elements = factors(likelihood)
+    try:
+        terms = [elements.cdf(data)]
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "The transform is the cumulative distribution of each element, "
+            f"and {elements.name} has no cdf. Take a likelihood that has "
+            "one, such as IndependentNormal or IndependentHuber."
+        ) from error
+    if is_discrete(likelihood):
+        terms.append(elements.prob(data))
+    return tuple(
+        ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
+        for term in terms
+    )

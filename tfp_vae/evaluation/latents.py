@@ -15,10 +15,11 @@ from keras import ops
 from tfp_vae.checks import check_latent
 from tfp_vae.distributions import factors, kl_divergence
 from tfp_vae.evaluation.batches import averages, batches, prepared
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import LatentModel
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
-from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = [
     "ActiveUnits",
@@ -144,13 +145,16 @@ def kl_per_dimension(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
 
-    def kl(x: Tensor, _: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
-        posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
-        return (coordinate_kl(posterior, prior, samples, noise),)
-
-    (found,) = averages(kl, examples, num_samples, seed, verbose)
+    (found,) = averages(_kl, vae, examples, num_samples, seed, verbose)
     return found
+
+
+def _kl(
+    vae: LatentModel, samples: int, x: Tensor, _: Tensor, noise: Tensor
+) -> tuple[Tensor]:
+    posterior = vae.encode(x)
+    prior = vae.prior_distribution(posterior)
+    return (coordinate_kl(posterior, prior, samples, noise),)
 
 
 def active_units(
@@ -187,13 +191,14 @@ def active_units(
     """
     examples = prepared(vae, x, support=False, batch_size=batch_size)
 
-    def mean(x: Tensor, *_: Any) -> tuple[Tensor]:
-        return (vae.encode(x).mean(),)
-
-    (means,) = averages(mean, examples, 1, None, False)
+    (means,) = averages(_mean, vae, examples, 1, None, False)
     variance = means.var(axis=0)
     active = variance > threshold
     return ActiveUnits(variance, active, int(active.sum()))
+
+
+def _mean(vae: LatentModel, _: int, x: Tensor, *__: Tensor) -> tuple[Tensor]:
+    return (vae.encode(x).mean(),)
 
 
 def rate_distortion(
@@ -241,24 +246,25 @@ def rate_distortion(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-    elbo = ELBO()
-
-    def terms(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(x)
-        z = posterior.sample(samples, seed=noise)
-        found = elbo(
-            y,
-            posterior=posterior,
-            likelihood=vae.decode(as_one_batch(z)),
-            prior=vae.prior_distribution(posterior),
-            z=z,
-        )
-        return found.kl, -found.log_likelihood
-
-    rate, distortion = averages(terms, examples, num_samples, seed, verbose)
+    rate, distortion = averages(
+        _rate_and_distortion, vae, examples, num_samples, seed, verbose
+    )
     return RateDistortion(rate, distortion, -(rate + distortion))
+
+
+def _rate_and_distortion(
+    vae: LatentModel, samples: int, x: Tensor, y: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    posterior = vae.encode(x)
+    z = posterior.sample(samples, seed=noise)
+    terms = ELBO()(
+        y,
+        posterior=posterior,
+        likelihood=vae.decode(as_one_batch(z)),
+        prior=vae.prior_distribution(posterior),
+        z=z,
+    )
+    return terms.kl, -terms.log_likelihood
 
 
 def aggregate_posterior(
@@ -320,22 +326,8 @@ def aggregate_posterior(
         )
     batch_size = examples.size
 
-    @jit
-    def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        posterior = vae.encode(rows)
-        prior = vae.prior_distribution(posterior)
-        check_latent(posterior, prior, None)
-        z = posterior.sample(num_samples, seed=noise)
-        return z, posterior.log_prob(z), prior.log_prob(z)
-
-    @jit
-    def log_sum(rows: Tensor, found: Tensor, z: Tensor) -> Tensor:
-        # Encoded anew for each block of z, since no parameters of a
-        # distribution in general can be kept and taken apart.
-        log_prob = vae.encode(rows).log_prob(ops.expand_dims(z, 1))
-        log_prob = ops.where(ops.arange(batch_size) < found, log_prob, -np.inf)
-        return ops.logsumexp(log_prob, axis=1)
-
+    draw = compiled(_draw, vae, num_samples)
+    log_sum = compiled(_log_sum, vae)
     generator = keras.random.SeedGenerator(seed)
     drawn: list[list[np.ndarray]] = []
     for batch in examples:
@@ -378,3 +370,25 @@ def aggregate_posterior(
         *mean_and_error(log_posterior - log_marginal),
         *mean_and_error(log_marginal - log_prior),
     )
+
+
+def _draw(
+    vae: LatentModel, samples: int, x: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z, `[S, B, *latent]`, with log q(z|x) and log p(z), `[S, B]`."""
+    posterior = vae.encode(x)
+    prior = vae.prior_distribution(posterior)
+    check_latent(posterior, prior, None)
+    z = posterior.sample(samples, seed=noise)
+    return z, posterior.log_prob(z), prior.log_prob(z)
+
+
+def _log_sum(vae: LatentModel, x: Tensor, found: Tensor, z: Tensor) -> Tensor:
+    """log sum_b q(z|x_b) over the found examples, `[len(z)]`.
+
+    Encoded anew for each block of z, since no parameters of a distribution in
+    general can be kept and taken apart.
+    """
+    log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
+    log_prob = ops.where(ops.arange(x.shape[0]) < found, log_prob, -np.inf)
+    return ops.logsumexp(log_prob, axis=1)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
+from tfp_vae.evaluation.compiled import forget
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
@@ -130,6 +131,7 @@ class VAE(LatentVariableModel):
                 f"Received: {name}={value!r}."
             )
         self.dry_run = Trial()
+        forget(self)
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,

@@ -1,7 +1,7 @@
 """A layer for tables whose columns are of different kinds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,14 @@ def _num_parameters(block: Any) -> int:
     return block.num_parameters
 
 
+def _default_name(block: Any) -> str:
+    """The name of a layer, without the number that Keras gave it."""
+    name = getattr(block, "name", "")
+    bare = name.rstrip("0123456789").rstrip("_")
+    is_keras_own = bare.replace("_", "") == type(block).__name__.lower()
+    return bare if is_keras_own else name
+
+
 @keras.saving.register_keras_serializable("tfp_vae")
 class Composite(DistributionLayer):
     """One likelihood for rows of columns of different kinds.
@@ -37,9 +45,11 @@ class Composite(DistributionLayer):
 
     Args:
         blocks: distribution layers over scalars or vectors, such as
-            `IndependentNormal(3)`.
+            `IndependentNormal(3)`; a list, or a dict by name.
         columns: for each block its columns in a row, an int or ints; by default
             the blocks follow one another.
+        names: of the blocks in a list; by default those of the layers, without
+            Keras' numbers, and numbered where two are alike.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -50,21 +60,23 @@ class Composite(DistributionLayer):
         `tfp_vae.distributions.Composite` of batch shape `[...]`, event shape
         `[columns]`. Its `mean` is that of each column, for classes that of
         their numbers: take its `mode` for them, or a `OneHotCategorical` over
-        several columns. `log_prob_by_block` tells the blocks' shares.
+        several columns. `log_prob_by_block` tells the blocks' shares,
+        by name.
 
     Raises:
         TypeError: if a block is no distribution layer with a `params_size`.
         ValueError: if an event is neither a scalar nor a vector, `columns` are
-            not those of the blocks, or the inputs are of the wrong width.
+            not those of the blocks, names are no strings or not different, or
+            the inputs are of the wrong width.
 
     Example:
     ```python
     # age, smokes, ward (one of 5), weight
-    blocks = [
-        IndependentNormal(2, scale="shared"),
-        IndependentBernoulli(()),
-        IndependentCategorical((), num_classes=5),
-    ]
+    blocks = {
+        "body": IndependentNormal(2, scale="shared"),
+        "smokes": IndependentBernoulli(()),
+        "ward": IndependentCategorical((), num_classes=5),
+    }
     decoder = keras.Sequential([
         keras.Input((2,)),
         keras.layers.Dense(32, "relu"),
@@ -76,10 +88,12 @@ class Composite(DistributionLayer):
 
     def __init__(
         self,
-        blocks: Sequence[DistributionLayer],
+        blocks: Sequence[DistributionLayer] | Mapping[str, DistributionLayer],
         columns: Sequence[int | Sequence[int]] | None = None,
+        names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        blocks, found = composite.named_blocks(blocks, names, _default_name)
         sizes = [_num_parameters(block) for block in blocks]
         for block in blocks:
             if len(block.event_shape) > 1:
@@ -90,12 +104,15 @@ class Composite(DistributionLayer):
                 )
         widths = [math.prod(block.event_shape) for block in blocks]
         super().__init__(sum(widths), **kwargs)
-        self.blocks = list(blocks)
+        self.blocks = blocks
+        self.names = found
         self._sizes = sizes
         self.columns = composite.check_columns(columns, widths)
 
     @staticmethod
-    def params_size(blocks: Sequence[DistributionLayer]) -> int:
+    def params_size(
+        blocks: Sequence[DistributionLayer] | Mapping[str, DistributionLayer],
+    ) -> int:
         """How many parameters the blocks take together.
 
         Args:
@@ -104,6 +121,8 @@ class Composite(DistributionLayer):
         Returns:
             The width of the layer before.
         """
+        if isinstance(blocks, Mapping):
+            blocks = list(blocks.values())
         return sum(map(_num_parameters, blocks))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -122,6 +141,7 @@ class Composite(DistributionLayer):
             ],
             columns=self.columns,
             dtype=self.compute_dtype,
+            names=self.names,
         )
 
     def call(
@@ -140,6 +160,7 @@ class Composite(DistributionLayer):
                 for block in self.blocks
             ],
             "columns": self.columns,
+            "names": self.names,
         }
 
     @classmethod

@@ -111,9 +111,7 @@ class DistributionLayer(keras.layers.Layer):
             )
         signature = inspect.signature(self.params_size)
         for name, parameter in signature.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                arguments.update(getattr(self, "modes", {}))
-            elif hasattr(self, name):
+            if hasattr(self, name):
                 arguments[name] = getattr(self, name)
             elif parameter.default is parameter.empty:
                 raise TypeError(

@@ -54,6 +54,7 @@ class IndependentCategorical(DistributionLayer):
     Args:
         event_shape: int or tuple of ints.
         num_classes: int, the number of classes of each element.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -71,9 +72,13 @@ class IndependentCategorical(DistributionLayer):
     """
 
     def __init__(
-        self, event_shape: Any, num_classes: int, **kwargs: Any
+        self,
+        event_shape: Any,
+        num_classes: int,
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, **kwargs)
+        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
         self.num_classes = vector_size(num_classes)
 
     @staticmethod

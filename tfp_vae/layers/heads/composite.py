@@ -40,6 +40,7 @@ class Composite(DistributionLayer):
             `IndependentNormal(3)`.
         columns: for each block its columns in a row, an int or ints; by default
             the blocks follow one another.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -78,6 +79,7 @@ class Composite(DistributionLayer):
         self,
         blocks: Sequence[DistributionLayer],
         columns: Sequence[int | Sequence[int]] | None = None,
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
         sizes = [_num_parameters(block) for block in blocks]
@@ -89,7 +91,7 @@ class Composite(DistributionLayer):
                     f"{block.event_shape}."
                 )
         widths = [math.prod(block.event_shape) for block in blocks]
-        super().__init__(sum(widths), **kwargs)
+        super().__init__(sum(widths), convert_to_tensor_fn, **kwargs)
         self.blocks = list(blocks)
         self._sizes = sizes
         self.columns = composite.check_columns(columns, widths)

@@ -1,5 +1,6 @@
 """The base of layers that act on every element of an event alike."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,10 @@ from tfp_vae.layers.distribution_layer import DistributionLayer, check_width
 from tfp_vae.layers.heads.optimal_scale import OptimalScale
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["IndependentLayer"]
+__all__ = ["IndependentLayer", "Mode"]
+
+#: Where a positive parameter comes from: "learned", "shared" or a number.
+Mode = str | float
 
 
 class IndependentLayer(DistributionLayer):
@@ -27,7 +31,9 @@ class IndependentLayer(DistributionLayer):
     among them that must be positive a default mode in `positive`, and says what
     they make: `family` is a function that takes them by name, or
     `element_distribution` is overridden. The result is wrapped in
-    `tfd.Independent`.
+    `tfd.Independent`. In place of `positive`, `__init__` may have an argument
+    of the name of the parameter, with its default mode: then `help` and an
+    editor show it.
 
     **Layout.** Parameters come flat, `[..., params_size]`, or with the
     channels last, `[..., *event_shape[:-1], k * event_shape[-1]]`, as a
@@ -48,8 +54,8 @@ class IndependentLayer(DistributionLayer):
             `()`, a scalar.
         convert_to_tensor_fn: see `DistributionLayer`.
         min_scale: the floor of the positive parameters, in their units.
-        **kwargs: the mode of each parameter named in `positive`, and the
-            arguments of `keras.layers.Layer`.
+        **kwargs: the mode of each parameter named in `positive`; the others
+            are those of `keras.layers.Layer`.
 
     Call arguments:
         inputs: parameters, flat or with the channels last.
@@ -77,9 +83,35 @@ class IndependentLayer(DistributionLayer):
 
     family: Callable[..., tfd.Distribution] | None = None
     parameters: tuple[str, ...] = ()
-    positive: dict[str, str | float] = {}
+    positive: dict[str, Mode] = {}
     # Those in `positive` that may be the number 0.
     may_be_zero: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the modes that `__init__` names, and their defaults.
+
+        Args:
+            **kwargs: of the next class.
+
+        Raises:
+            TypeError: if `positive` of the subclass says something else.
+        """
+        super().__init_subclass__(**kwargs)
+        arguments = inspect.signature(cls.__init__).parameters
+        named = {
+            name: arguments[name].default
+            for name in cls.parameters
+            if name in arguments
+        }
+        for name, mode in vars(cls).get("positive", {}).items():
+            if named.get(name, mode) != mode:
+                raise TypeError(
+                    "The default of a mode is that of the argument of "
+                    f"__init__. Received: {cls.__name__} with {name}={mode!r} "
+                    f"in `positive` and {name}={named[name]!r} in __init__. "
+                    f"Give it an __init__ with {name}={mode!r}."
+                )
+        cls.positive = {**cls.positive, **named}
 
     def __init__(
         self,
@@ -97,7 +129,7 @@ class IndependentLayer(DistributionLayer):
         self._shared: dict[str, keras.Variable] = {}
 
     @classmethod
-    def _checked(cls, modes: dict[str, Any]) -> dict[str, str | float]:
+    def _checked(cls, modes: dict[str, Any]) -> dict[str, Mode]:
         """The modes, if there is one of each kind that exists."""
         has_optimum = cls.optimal_scale is not IndependentLayer.optimal_scale
         for name, mode in modes.items():
@@ -174,8 +206,12 @@ class IndependentLayer(DistributionLayer):
             canonical_event_shape(event_shape)
         )
 
+    @property
+    def num_parameters(self) -> int:
+        return self._params_per_element() * math.prod(self.event_shape)
+
     @classmethod
-    def _learned(cls, modes: dict[str, str | float]) -> list[str]:
+    def _learned(cls, modes: dict[str, Mode]) -> list[str]:
         """The parameters that come from the network, in their order."""
         return [
             name

@@ -109,11 +109,22 @@ class Composite(DistributionLayer):
         return sum(map(_num_parameters, blocks))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         for block, size in zip(self.blocks, self._sizes, strict=True):
             # A block that is loaded comes built.
             if not block.built:
                 block.build((*input_shape[:-1], size))
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        *batch, width = input_shape
+        if width is None:
+            return ""
+        for block, size in zip(self.blocks, self._sizes, strict=True):
+            # As if the width of the other blocks were right.
+            shape = (*batch, width - sum(self._sizes) + size)
+            if found := block.width_of_other_modes(shape):
+                return found
+        return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         bounds = pairwise([0, *np.cumsum(self._sizes)])

@@ -27,7 +27,11 @@ def _zero_inflated(
     """A mixture of a point at 0, with these log-odds, and a distribution."""
     # TFP takes the logits of point and distribution to be l and -l, so that l
     # is half the log-odds. From probabilities it would lose 1 - p for p near 1.
-    return tfd.Inflated(distribution, inflated_loc_logits=0.5 * zero_logits)
+    return tfd.Inflated(
+        distribution,
+        inflated_loc_logits=0.5 * zero_logits,
+        name=f"ZeroInflated{distribution.name}",
+    )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")

@@ -183,8 +183,8 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
             event_shape, **modes
         )
 
-    def _params_per_element(self) -> int:
-        return self.num_components * super()._params_per_element()
+    def _params_per_element(self, modes: dict[str, Mode]) -> int:
+        return self.num_components * super()._params_per_element(modes)
 
     def _raw_parameters(self, inputs: Tensor) -> dict[str, Tensor]:
         names = self._learned(self.modes)

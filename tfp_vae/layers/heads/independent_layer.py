@@ -1,6 +1,7 @@
 """The base of layers that act on every element of an event alike."""
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -208,7 +209,9 @@ class IndependentLayer(DistributionLayer):
 
     @property
     def num_parameters(self) -> int:
-        return self._params_per_element() * math.prod(self.event_shape)
+        return self._params_per_element(self.modes) * math.prod(
+            self.event_shape
+        )
 
     @classmethod
     def _learned(cls, modes: dict[str, Mode]) -> list[str]:
@@ -237,9 +240,9 @@ class IndependentLayer(DistributionLayer):
                 )
         self._split_shape(tuple(input_shape))
 
-    def _params_per_element(self) -> int:
+    def _params_per_element(self, modes: dict[str, Mode]) -> int:
         """How many parameters of one element come from the network."""
-        return len(self._learned(self.modes))
+        return len(self._learned(modes))
 
     def _channels_last(self, input_shape: tuple[int | None, ...]) -> bool:
         if len(self.event_shape) < 2 or len(input_shape) <= len(
@@ -247,7 +250,7 @@ class IndependentLayer(DistributionLayer):
         ):
             return False
         # The width too: a batch may have the shape of an event.
-        channels = self._params_per_element() * self.event_shape[-1]
+        channels = self._params_per_element(self.modes) * self.event_shape[-1]
         expected = (*self.event_shape[:-1], channels)
         return input_shape[-len(expected) :] == expected
 
@@ -261,9 +264,37 @@ class IndependentLayer(DistributionLayer):
             else (math.prod(self.event_shape),)
         )
         check_width(
-            self, input_shape[-1], self._params_per_element() * shape[0]
+            self, input_shape, self._params_per_element(self.modes) * shape[0]
         )
         return shape
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        *before, width = input_shape
+        *space, channels = self.event_shape or (1,)
+        elements = {math.prod(self.event_shape)}
+        if space and before[-len(space) :] == space:
+            elements.add(channels)
+        for count in range(1, len(self.modes) + 1):
+            changes = map(
+                self._switched, itertools.combinations(self.modes, count)
+            )
+            fits = [
+                change
+                for change in changes
+                for number in elements
+                if width
+                == number * self._params_per_element({**self.modes, **change})
+            ]
+            if fits:
+                return _forgotten(type(self).__name__, fits)
+        return ""
+
+    def _switched(self, names: tuple[str, ...]) -> dict[str, Mode]:
+        """Modes of another width: learned, or not learned."""
+        return {
+            name: "shared" if self.modes[name] == "learned" else "learned"
+            for name in names
+        }
 
     def _batch_dims(self, input_shape: tuple[int | None, ...]) -> int:
         if self._channels_last(input_shape):
@@ -308,6 +339,7 @@ class IndependentLayer(DistributionLayer):
         return tfd.Independent(
             self.element_distribution(**parameters),
             reinterpreted_batch_ndims=len(self.event_shape),
+            name=type(self).__name__,
         )
 
     def call(
@@ -330,3 +362,21 @@ class IndependentLayer(DistributionLayer):
             **self.modes,
             "min_scale": self.min_scale,
         }
+
+
+def _forgotten(layer: str, choices: list[dict[str, Mode]]) -> str:
+    """The end of the message for a width that is that of other modes."""
+    words = {"learned": "'learned'", "shared": "'shared' or a number"}
+    meant = "; or for ".join(
+        " and ".join(
+            f"{name}={words[str(mode)]}" for name, mode in modes.items()
+        )
+        for modes in choices
+    )
+    missing = " or ".join(
+        " and ".join(f"{name}=..." for name in modes) for modes in choices
+    )
+    return (
+        f", which is the width for {meant}. You forgot {missing}, in {layer} "
+        f"or in {layer}.params_size: both take the same arguments."
+    )

@@ -75,6 +75,7 @@ class LowRankMultivariateNormal(VectorLayer):
                 softplus(params[..., size : 2 * size]) + self.min_scale
             ),
             cov_perturb_factor=factor,
+            name=type(self).__name__,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class OneHotCategorical(VectorLayer):
             the wrong width.
     """
 
+    parameters = ("logits",)
+
     @staticmethod
     def params_size(event_size: int) -> int:
         """`event_size`."""
@@ -70,6 +72,8 @@ class IndependentCategorical(DistributionLayer):
         ValueError: if `num_classes` is not a positive int, or the inputs are of
             the wrong width.
     """
+
+    parameters = ("logits",)
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ __all__ = [
     "DataAdapter",
     "all_layers",
     "arguments_of_loss",
+    "calls_within",
     "has_value",
     "is_validation_of_fit",
     "leave_arguments_as_they_are",
@@ -39,6 +40,26 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
         All of them, the model among them.
     """
     return list(model._flatten_layers())
+
+
+def calls_within(
+    model: keras.layers.Layer,
+) -> list[tuple[Any, list[keras.KerasTensor], list[keras.KerasTensor]]]:
+    """The calls that make up a functional model: keras/src/ops/function.py.
+
+    Args:
+        model: any layer.
+
+    Returns:
+        For each call what was called, its inputs and its outputs, in the order
+        of the run. Empty if the layer is no functional model.
+    """
+    calls_by_depth = getattr(model, "_nodes_by_depth", {})
+    return [
+        (call.operation, call.input_tensors, call.outputs)
+        for depth in sorted(calls_by_depth, reverse=True)
+        for call in calls_by_depth[depth]
+    ]
 
 
 def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:

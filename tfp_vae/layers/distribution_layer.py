@@ -111,9 +111,7 @@ class DistributionLayer(keras.layers.Layer):
             )
         signature = inspect.signature(self.params_size)
         for name, parameter in signature.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                arguments.update(getattr(self, "modes", {}))
-            elif hasattr(self, name):
+            if hasattr(self, name):
                 arguments[name] = getattr(self, name)
             elif parameter.default is parameter.empty:
                 raise TypeError(
@@ -122,6 +120,17 @@ class DistributionLayer(keras.layers.Layer):
                     f"{owner} without `{name}`."
                 )
         return self.params_size(**arguments)
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        """Which arguments were forgotten, if the width says so.
+
+        Args:
+            input_shape: the shape of an input of the wrong width.
+
+        Returns:
+            The end of a message, or nothing.
+        """
+        return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         """The distribution with these parameters: each layer's own.
@@ -178,24 +187,28 @@ class DistributionLayer(keras.layers.Layer):
 
 
 def check_width(
-    layer: keras.layers.Layer, received: int | None, expected: int
+    layer: DistributionLayer,
+    input_shape: tuple[int | None, ...],
+    expected: int,
 ) -> None:
     """Refuses a tensor of parameters of the wrong width.
 
     Args:
         layer: the layer, for the message.
-        received: the last dimension of its input.
-        expected: its `params_size`.
+        input_shape: the shape of its input.
+        expected: how wide the last dimension must be.
 
     Raises:
         ValueError: if the two differ.
     """
-    if received != expected:
+    if input_shape[-1] != expected:
+        name = type(layer).__name__
+        way_out = layer.width_of_other_modes(input_shape) or (
+            f". End the layer before in {name}.params_size(...) units."
+        )
         raise ValueError(
-            f"{type(layer).__name__}({layer.event_shape}) takes "
-            f"params_size={expected} parameters on its last axis. Received: "
-            f"{received}. End the layer before in "
-            f"{type(layer).__name__}.params_size(...) units."
+            f"{name}({layer.event_shape}) takes params_size={expected} "
+            f"parameters on its last axis. Received: {input_shape[-1]}{way_out}"
         )
 
 

@@ -11,6 +11,7 @@ from keras import ops
 from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
+from tfp_vae.layers.activations import warn_of_activation
 from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial, try_shapes
@@ -149,6 +150,8 @@ class LatentVariableModel(FastFit, keras.Model):
         compute_terms = type(self).compute_terms
         if compute_terms is not LatentVariableModel.compute_terms:
             self._build_for_terms(zeros)
+        warn_of_activation(self.encoder)
+        warn_of_activation(self.decoder)
 
     def _build_for_terms(self, x: Tensor) -> None:
         """Makes the weights of layers that `compute_terms` of a subclass calls.

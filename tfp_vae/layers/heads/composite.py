@@ -50,6 +50,7 @@ class Composite(DistributionLayer):
             the blocks follow one another.
         names: of the blocks in a list; by default those of the layers, without
             Keras' numbers, and numbered where two are alike.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -91,6 +92,7 @@ class Composite(DistributionLayer):
         blocks: Sequence[DistributionLayer] | Mapping[str, DistributionLayer],
         columns: Sequence[int | Sequence[int]] | None = None,
         names: Sequence[str] | None = None,
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
         blocks, found = composite.named_blocks(blocks, names, _default_name)
@@ -103,7 +105,7 @@ class Composite(DistributionLayer):
                     f"{block.event_shape}."
                 )
         widths = [math.prod(block.event_shape) for block in blocks]
-        super().__init__(sum(widths), **kwargs)
+        super().__init__(sum(widths), convert_to_tensor_fn, **kwargs)
         self.blocks = blocks
         self.names = found
         self._sizes = sizes
@@ -126,11 +128,22 @@ class Composite(DistributionLayer):
         return sum(map(_num_parameters, blocks))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         for block, size in zip(self.blocks, self._sizes, strict=True):
             # A block that is loaded comes built.
             if not block.built:
                 block.build((*input_shape[:-1], size))
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        *batch, width = input_shape
+        if width is None:
+            return ""
+        for block, size in zip(self.blocks, self._sizes, strict=True):
+            # As if the width of the other blocks were right.
+            shape = (*batch, width - sum(self._sizes) + size)
+            if found := block.width_of_other_modes(shape):
+                return found
+        return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         bounds = pairwise([0, *np.cumsum(self._sizes)])

@@ -1,10 +1,11 @@
 """Families of counts, the same for every element of an event."""
 
 import functools
+from typing import Any
 
 import keras
 
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -26,7 +27,11 @@ def _zero_inflated(
     """A mixture of a point at 0, with these log-odds, and a distribution."""
     # TFP takes the logits of point and distribution to be l and -l, so that l
     # is half the log-odds. From probabilities it would lose 1 - p for p near 1.
-    return tfd.Inflated(distribution, inflated_loc_logits=0.5 * zero_logits)
+    return tfd.Inflated(
+        distribution,
+        inflated_loc_logits=0.5 * zero_logits,
+        name=f"ZeroInflated{distribution.name}",
+    )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -37,6 +42,8 @@ class IndependentPoisson(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -64,6 +71,7 @@ class IndependentNegativeBinomial(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         total_count: the inverse dispersion, any positive number; `"learned"`,
             `"shared"` or a number.
         min_scale: the floor of `total_count`.
@@ -83,7 +91,23 @@ class IndependentNegativeBinomial(IndependentLayer):
 
     family = _negative_binomial
     parameters = ("total_count", "logits")
-    positive = {"total_count": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        total_count: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            total_count=total_count,
+            **kwargs,
+        )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -94,6 +118,8 @@ class IndependentZeroInflatedPoisson(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -123,6 +149,7 @@ class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         total_count: as in `IndependentNegativeBinomial`.
         min_scale: the floor of `total_count`.
         **kwargs: of `keras.layers.Layer`.
@@ -139,7 +166,23 @@ class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
     """
 
     parameters = ("total_count", "logits", "zero_logits")
-    positive = {"total_count": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        total_count: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            total_count=total_count,
+            **kwargs,
+        )
 
     def element_distribution(
         self, total_count: Tensor, logits: Tensor, zero_logits: Tensor

@@ -9,7 +9,7 @@ from keras import ops
 from tfp_vae.arguments import check_num_components
 from tfp_vae.distributions import discretized
 from tfp_vae.distributions.softplus import softplus
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
@@ -40,6 +40,7 @@ class DiscretizedLogistic(IndependentLayer):
         high: the greatest.
         min_scale: the floor of the scale, in levels. At the default a level
             can have 0.987 of the mass, and it keeps gradients moderate.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -59,7 +60,6 @@ class DiscretizedLogistic(IndependentLayer):
     """
 
     parameters: tuple[str, ...] = ("loc", "scale")
-    positive: dict[str, str | float] = {"scale": "learned"}
 
     def __init__(
         self,
@@ -67,9 +67,14 @@ class DiscretizedLogistic(IndependentLayer):
         low: int = 0,
         high: int = 255,
         min_scale: float = 0.1,
+        *,
+        scale: Mode = "learned",
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, min_scale=min_scale, **kwargs)
+        super().__init__(
+            event_shape, convert_to_tensor_fn, min_scale, scale=scale, **kwargs
+        )
         self.low, self.high = discretized.check_levels(low, high)
 
     def _positive(self, raw: Tensor) -> Tensor:
@@ -112,6 +117,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
         low: the least level.
         high: the greatest.
         min_scale: the floor of the scales, in levels.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -136,9 +142,26 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
     parameters = ("logits", "loc", "scale")
 
     def __init__(
-        self, event_shape: Any, num_components: int, **kwargs: Any
+        self,
+        event_shape: Any,
+        num_components: int,
+        low: int = 0,
+        high: int = 255,
+        min_scale: float = 0.1,
+        *,
+        scale: Mode = "learned",
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, **kwargs)
+        super().__init__(
+            event_shape,
+            low,
+            high,
+            min_scale,
+            scale=scale,
+            convert_to_tensor_fn=convert_to_tensor_fn,
+            **kwargs,
+        )
         self.num_components = check_num_components(num_components)
 
     @classmethod
@@ -160,8 +183,8 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
             event_shape, **modes
         )
 
-    def _params_per_element(self) -> int:
-        return self.num_components * super()._params_per_element()
+    def _params_per_element(self, modes: dict[str, Mode]) -> int:
+        return self.num_components * super()._params_per_element(modes)
 
     def _raw_parameters(self, inputs: Tensor) -> dict[str, Tensor]:
         names = self._learned(self.modes)

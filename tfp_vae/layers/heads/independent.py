@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import Barron, Huber
+from tfp_vae.layers.heads.independent_layer import Mode
 from tfp_vae.layers.heads.location_scale import LocationScaleLayer
 from tfp_vae.reduction import mean
 from tfp_vae.substrate import Tensor, tfd
@@ -27,6 +28,7 @@ class IndependentNormal(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` (the root mean squared
             residual) or a number, in the units of the data.
         min_scale: the floor of the scale. Where a network can reproduce an
@@ -57,6 +59,7 @@ class IndependentLaplace(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` (the mean absolute residual)
             or a number, in the units of the data.
         min_scale: the floor of the scale.
@@ -87,6 +90,7 @@ class IndependentLogistic(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         min_scale: the floor of the scale.
@@ -122,6 +126,7 @@ class IndependentStudentT(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         df: the degrees of freedom, by default 5; `"learned"`, `"shared"` or a
@@ -142,7 +147,25 @@ class IndependentStudentT(LocationScaleLayer):
 
     family = tfd.StudentT
     parameters = ("loc", "scale", "df")
-    positive = {"scale": "learned", "df": 5.0}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        df: Mode = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            df=df,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return _student_score(u, self.modes["df"])
@@ -157,6 +180,7 @@ class IndependentCauchy(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: half the width at half the height; `"learned"`, `"shared"`,
             `"optimal"` or a number, in the units of the data.
         min_scale: the floor of the scale. If more than half of the residuals
@@ -185,6 +209,7 @@ class IndependentHuber(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         delta: the threshold in units of the scale, by default 1; `"learned"`,
@@ -205,7 +230,25 @@ class IndependentHuber(LocationScaleLayer):
 
     family = Huber
     parameters = ("loc", "scale", "delta")
-    positive = {"scale": "learned", "delta": 1.0}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        delta: Mode = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            delta=delta,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         delta = self.modes["delta"]
@@ -224,6 +267,7 @@ class IndependentBarron(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         alpha: the shape, by default 1; `"learned"`, `"shared"` or a number, 0
@@ -244,8 +288,26 @@ class IndependentBarron(LocationScaleLayer):
 
     family = Barron
     parameters = ("loc", "scale", "alpha")
-    positive = {"scale": "learned", "alpha": 1.0}
     may_be_zero = ("alpha",)
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        alpha: Mode = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            alpha=alpha,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         excess = float(self.modes["alpha"]) - 2.0

@@ -30,6 +30,7 @@ class LowRankMultivariateNormal(VectorLayer):
         min_scale: the floor of s, in the units of the data. Relative errors of
             a log density in float32 are of about 1e-7 (|U| / s)**2, hence a
             floor higher than elsewhere.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -50,9 +51,10 @@ class LowRankMultivariateNormal(VectorLayer):
         event_size: int,
         rank: int,
         min_scale: float = 1e-3,
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(event_size, **kwargs)
+        super().__init__(event_size, convert_to_tensor_fn, **kwargs)
         self.rank = _check_rank(rank)
         self.min_scale = check_min_scale(min_scale)
 
@@ -73,6 +75,7 @@ class LowRankMultivariateNormal(VectorLayer):
                 softplus(params[..., size : 2 * size]) + self.min_scale
             ),
             cov_perturb_factor=factor,
+            name=type(self).__name__,
         )
 
     def get_config(self) -> dict[str, Any]:

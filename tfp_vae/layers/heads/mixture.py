@@ -165,6 +165,7 @@ class MixtureSameFamily(DistributionLayer):
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=params[..., : self.num_components]),
             self.component_layer(ops.reshape(parameters, (*batch, *shape))),
+            name=type(self).__name__,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class _MixtureOfIndependent(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -323,7 +324,7 @@ class CategoricalMixtureOfOneHotCategorical(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class OptimalScale(tfd.Distribution):
             validate_args=False,
             allow_nan_stats=True,
             parameters={"distribution": distribution},
-            name=f"OptimalScale{distribution.name}",
+            name=distribution.name,
         )
 
     def _log_prob(self, value: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.factors import log_prob_by_element
 from tfp_vae.distributions.validated import validated
 from tfp_vae.substrate import (
     Tensor,
@@ -231,6 +232,23 @@ class _Composite(tfd.Distribution):
     def _event_shape_tensor(self) -> Tensor:
         return np.array(self._event_shape(), dtype=np.int32)
 
+    def _parts(
+        self, value: Tensor
+    ) -> Iterator[tuple[tfd.Distribution, Tensor]]:
+        """Each block and its columns, as it takes them."""
+        value = ops.convert_to_tensor(value)
+        for block, columns in zip(
+            self._distributions, self._columns, strict=True
+        ):
+            part = ops.take(value, columns, axis=-1)
+            if not tuple(block.event_shape):
+                part = part[..., 0]
+            if dtype_util.is_floating(block.dtype):
+                part = ops.cast(
+                    part, keras.backend.standardize_dtype(block.dtype)
+                )
+            yield block, part
+
     def log_prob_by_block(self, value: Tensor) -> dict[str, Tensor]:
         """The terms of `log_prob`: which columns are likely, and which not.
 
@@ -244,20 +262,29 @@ class _Composite(tfd.Distribution):
 
     def _log_probs(self, value: Tensor) -> list[Tensor]:
         dtype = keras.backend.standardize_dtype(self.dtype)
-        value = ops.convert_to_tensor(value)
-        terms = []
-        for block, columns in zip(
-            self._distributions, self._columns, strict=True
-        ):
-            part = ops.take(value, columns, axis=-1)
-            if not tuple(block.event_shape):
-                part = part[..., 0]
-            if dtype_util.is_floating(block.dtype):
-                part = ops.cast(
-                    part, keras.backend.standardize_dtype(block.dtype)
-                )
-            terms.append(ops.cast(block.log_prob(part), dtype))
-        return terms
+        return [
+            ops.cast(block.log_prob(part), dtype)
+            for block, part in self._parts(value)
+        ]
+
+    def log_prob_by_column(self, value: Tensor) -> Tensor:
+        """The terms of `log_prob`, where columns are independent.
+
+        Args:
+            value: rows, `[..., columns]`.
+
+        Returns:
+            `[..., columns]`, nats.
+
+        Raises:
+            NotImplementedError: if columns of a block may depend on each other.
+        """
+        return self._row(
+            [
+                log_prob_by_element(block, part)
+                for block, part in self._parts(value)
+            ]
+        )
 
     def _log_prob(self, value: Tensor) -> Tensor:
         return ops.sum(ops.stack(self._log_probs(value), axis=-1), axis=-1)

@@ -15,7 +15,7 @@ DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 STOREYS = [
     {"substrate", "keras_internals", "arguments", "checks", "reduction"},
     {"samples", "warn", "_version"},
-    {"distributions", "testing", "training"},
+    {"distributions", "tables", "testing", "training"},
     {"layers", "losses"},
     {"objectives"},
     {"evaluation"},

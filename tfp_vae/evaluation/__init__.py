@@ -7,6 +7,7 @@ from tfp_vae.evaluation.annealing import (
     AnnealedLogLikelihood,
     annealed_importance_sampling,
 )
+from tfp_vae.evaluation.anomalies import anomaly_score
 from tfp_vae.evaluation.calibration import (
     BitsPerDimension,
     ProbabilityIntegralTransform,
@@ -39,6 +40,7 @@ __all__ = [
     "active_units",
     "aggregate_posterior",
     "annealed_importance_sampling",
+    "anomaly_score",
     "bits_per_dimension",
     "coordinate_kl",
     "kl_per_dimension",

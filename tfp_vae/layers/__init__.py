@@ -61,6 +61,7 @@ from tfp_vae.layers.sample import (
     Sample,
     to_tensor,
 )
+from tfp_vae.layers.table_features import TableFeatures
 
 __all__ = [
     "CategoricalMixtureOfOneHotCategorical",
@@ -100,6 +101,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "OneHotCategorical",
     "Sample",
+    "TableFeatures",
     "VampPrior",
     "to_tensor",
 ]

@@ -10,7 +10,9 @@ import numpy as np
 
 from tfp_vae.distributions import composite
 from tfp_vae.layers.distribution_layer import DistributionLayer, check_width
+from tfp_vae.layers.heads.table_blocks import Likelihood, table_blocks
 from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.tables import TableEncoder
 
 __all__ = ["Composite"]
 
@@ -51,6 +53,8 @@ class Composite(DistributionLayer):
         names: of the blocks in a list; by default those of the layers, without
             Keras' numbers, and numbered where two are alike.
         convert_to_tensor_fn: see `DistributionLayer`.
+        table: the `TableEncoder` that rows come from, which is saved with the
+            layer; see `from_columns`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -93,6 +97,7 @@ class Composite(DistributionLayer):
         columns: Sequence[int | Sequence[int]] | None = None,
         names: Sequence[str] | None = None,
         convert_to_tensor_fn: Any = None,
+        table: TableEncoder | None = None,
         **kwargs: Any,
     ) -> None:
         blocks, found = composite.named_blocks(blocks, names, _default_name)
@@ -110,6 +115,75 @@ class Composite(DistributionLayer):
         self.names = found
         self._sizes = sizes
         self.columns = composite.check_columns(columns, widths)
+        self.table = table
+
+    @classmethod
+    def from_columns(
+        cls,
+        columns: Any,
+        kinds: Mapping[Any, str | Sequence[Any]] | None = None,
+        continuous: Likelihood = "normal",
+        count: Likelihood = "negative_binomial",
+        likelihoods: Mapping[Any, Likelihood] | None = None,
+        verbose: bool = True,
+        **kwargs: Any,
+    ) -> "Composite":
+        """The likelihood of a table of named columns.
+
+        Continuous and positive columns are standardised by the table, and the
+        floor of their scale is a hundredth of their spread. Binary columns are
+        Bernoulli variables, categorical ones the number of their class. Columns
+        of one likelihood share a block.
+
+        Args:
+            columns: a `TableEncoder`; or what one is made of: a
+                `pandas.DataFrame`, a mapping of names to kinds, or `Column`s.
+                It is the attribute `table` of the layer.
+            kinds: for a DataFrame, the kinds of columns that are known; those
+                of the others are guessed.
+            continuous: the likelihood of continuous and positive columns:
+                `"normal"`, `"huber"`, `"student_t"`, `"laplace"` or
+                `"barron"`; or a function of a number of columns to a layer over
+                them, such as the class of the layer.
+            count: that of counts: `"negative_binomial"`, `"poisson"`, or
+                either with `"zero_inflated_"` before it; or a function.
+            likelihoods: names of columns to likelihoods that differ from these.
+            verbose: whether to print the kinds, if some were guessed.
+            **kwargs: of `keras.layers.Layer`.
+
+        Returns:
+            The layer, over `[table.width]`.
+
+        Raises:
+            ImportError: if pandas is not installed and `columns` are no table.
+            TypeError, ValueError: if columns, kinds or likelihoods do not fit;
+                see `TableEncoder`.
+
+        Example:
+        ```python
+        head = Composite.from_columns(
+            {"age": "continuous", "visits": "count", "ward": ["A", "B", "C"]},
+            continuous="huber",
+        )
+        decoder = keras.Sequential(
+            [keras.Input((2,)), keras.layers.Dense(32, "relu"), Head(head)]
+        )
+        head.table.transform(df)  # {"x": [N, 3]}
+        ```
+        """
+        if hasattr(columns, "dtypes"):
+            table = TableEncoder.from_dataframe(columns, kinds, verbose)
+        elif kinds is not None:
+            raise ValueError(
+                "kinds are those of a DataFrame's columns. Received: kinds "
+                f"beside a {type(columns).__name__}, which has its own."
+            )
+        elif isinstance(columns, TableEncoder):
+            table = columns
+        else:
+            table = TableEncoder(columns)
+        blocks, places = table_blocks(table, continuous, count, likelihoods)
+        return cls(blocks, places, table=table, **kwargs)
 
     @staticmethod
     def params_size(
@@ -174,6 +248,7 @@ class Composite(DistributionLayer):
             ],
             "columns": self.columns,
             "names": self.names,
+            "table": keras.saving.serialize_keras_object(self.table),
         }
 
     @classmethod
@@ -183,4 +258,5 @@ class Composite(DistributionLayer):
             keras.saving.deserialize_keras_object(block)
             for block in config.pop("blocks")
         ]
-        return cls(blocks, **config)
+        table = keras.saving.deserialize_keras_object(config.pop("table", None))
+        return cls(blocks, table=table, **config)

@@ -1,0 +1,96 @@
+"""How strange examples are to a model, and which of their elements."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfp_vae.checks import check_likelihood, in_dtype_of
+from tfp_vae.distributions import log_prob_by_element
+from tfp_vae.evaluation.batches import averages, prepared
+from tfp_vae.evaluation.importance import marginal_log_likelihood
+from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.samples import as_one_batch, copies
+from tfp_vae.substrate import Tensor
+
+__all__ = ["anomaly_score"]
+
+
+def anomaly_score(
+    vae: LatentModel,
+    x: Any,
+    num_samples: int = 100,
+    seed: int | None = None,
+    per_element: bool = False,
+    batch_size: int = 128,
+    verbose: bool = False,
+    y: Any = None,
+) -> np.ndarray:
+    """How strange each example is to a model, or each of its elements.
+
+    ```none
+    score(x)   = -log p(x)               by importance sampling
+    score_i(x) = -E_q(z|x)[log p(x_i|z)]
+    ```
+
+    Higher is stranger. A density has no absolute scale, so scores rank the
+    examples of one model and data in one unit: they have no threshold of their
+    own, and may be negative. Elements compare across examples; two elements
+    compare with each other once each is measured against its own usual score,
+    such as its median over the training data.
+
+    The scores of elements say which part of x the model cannot reproduce. They
+    do not add up to the score of the example, which has the strangeness of z
+    in it too: a familiar part in an unfamiliar place shows there alone.
+
+    Args:
+        vae: a `VAE`, or any other `LatentModel`.
+        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
+            `(x, y)` that can be gone through several times.
+        num_samples: draws of z for each example.
+        seed: an int for the same scores again, or None.
+        per_element: whether to score elements.
+        batch_size: examples at a time.
+        verbose: whether to show the progress.
+        y: the target of the likelihood, `[N, *event]`, by default x; of a
+            pipeline, that of its batches.
+
+    Returns:
+        `[N]`, or with `per_element` `[N, *event]`, of float64, nats. Few
+        samples make the score of an example too high: see
+        `marginal_log_likelihood`, whose standard error and k-hat tell by how
+        much.
+
+    Raises:
+        TypeError, ValueError: if the shapes or the values of the data do not
+            fit the model, or a number is not positive.
+        NotImplementedError: if elements are to be scored, and are not
+            independent given z.
+
+    References:
+        An, Cho. Variational autoencoder based anomaly detection using
+        reconstruction probability. SNU Data Mining Center, 2015.
+    """
+    if not per_element:
+        found = marginal_log_likelihood(
+            vae, x, num_samples, batch_size, seed, verbose, y
+        )
+        return -found.log_likelihood
+    examples = prepared(
+        vae, x, y, num_samples=num_samples, batch_size=batch_size
+    )
+
+    def surprise(
+        x: Tensor, y: Tensor, samples: int, noise: Tensor
+    ) -> tuple[Tensor]:
+        z = vae.encode(x).sample(samples, seed=noise)
+        likelihood = vae.decode(as_one_batch(z))
+        check_likelihood(likelihood, y, samples)
+        data = copies(in_dtype_of(likelihood, y), samples)
+        terms = ops.reshape(
+            log_prob_by_element(likelihood, data), (samples, *y.shape)
+        )
+        return (-ops.sum(terms, axis=0) / samples,)
+
+    (scores,) = averages(surprise, examples, num_samples, seed, verbose)
+    return scores

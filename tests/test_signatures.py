@@ -6,7 +6,7 @@ import re
 import keras
 import pytest
 
-from tfp_vae import layers
+from tfp_vae import layers, tables
 from tfp_vae.substrate import tfd
 
 CLASSES = [
@@ -29,6 +29,7 @@ REQUIRED = {
     "num_classes": lambda: 3,
     "num_components": lambda: 2,
     "rank": lambda: 1,
+    "table": lambda: tables.TableEncoder({"age": "continuous"}),
 }
 
 

@@ -80,17 +80,19 @@ def anomaly_score(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
 
-    def surprise(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor]:
-        z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = vae.decode(as_one_batch(z))
-        check_likelihood(likelihood, y, samples)
-        data = copies(in_dtype_of(likelihood, y), samples)
-        terms = ops.reshape(
-            log_prob_by_element(likelihood, data), (samples, *y.shape)
-        )
-        return (-ops.sum(terms, axis=0) / samples,)
-
-    (scores,) = averages(surprise, examples, num_samples, seed, verbose)
+    (scores,) = averages(_surprise, vae, examples, num_samples, seed, verbose)
     return scores
+
+
+def _surprise(
+    vae: LatentModel, samples: int, x: Tensor, y: Tensor, noise: Tensor
+) -> tuple[Tensor]:
+    """-log p(x_i | z), `[B, *event]`, averaged over z."""
+    z = vae.encode(x).sample(samples, seed=noise)
+    likelihood = vae.decode(as_one_batch(z))
+    check_likelihood(likelihood, y, samples)
+    data = copies(in_dtype_of(likelihood, y), samples)
+    terms = ops.reshape(
+        log_prob_by_element(likelihood, data), (samples, *y.shape)
+    )
+    return (-ops.sum(terms, axis=0) / samples,)

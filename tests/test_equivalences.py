@@ -20,7 +20,7 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from support import BACKEND, float64, numpy
+from support import BACKEND, float64, numpy, value_and_gradients
 
 from tfp_vae.distributions import (
     AsymmetricLaplace,
@@ -47,12 +47,6 @@ if BACKEND == "jax":
         (device,) = tensor.devices()
         return device.platform, device.id
 
-    def _value_and_gradients(
-        function: Callable[..., Any], value: Any, *parameters: Any
-    ) -> tuple[Any, Any]:
-        result, pull = jax.vjp(lambda *p: function(value, *p), *parameters)
-        return result, pull(ops.ones_like(result))
-
 else:
     import tensorflow as tf
 
@@ -65,14 +59,6 @@ else:
     def _where(tensor: Any) -> tuple[str, int]:
         device = tf.DeviceSpec.from_string(tensor.device)
         return device.device_type.lower(), device.device_index
-
-    def _value_and_gradients(
-        function: Callable[..., Any], value: Any, *parameters: Any
-    ) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            tape.watch(parameters)
-            result = function(value, *parameters)
-        return result, tape.gradient(result, parameters)
 
 
 # With no GPU the tests on the first one are skipped, and say so.
@@ -106,7 +92,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Result]:
     """`function(value, *parameters)`, differentiated in the parameters."""
 
     def both(*arguments: Any) -> tuple[Any, Any]:
-        return _value_and_gradients(function, *arguments)
+        return value_and_gradients(function, *arguments)
 
     fast = jit(both)
 

@@ -64,7 +64,7 @@ def page(module: str, what: str) -> str:
 
 
 def public_names(module: str) -> list[str]:
-    """What a module's `__all__` holds, without the names between underscores."""
+    """The `__all__` of a module, without names between underscores."""
     for node in ast.parse(path_of(module).read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == (
             "__all__"

@@ -23,6 +23,8 @@ MODULES = {
     "tfp_vae.losses": "Negative log-likelihoods, and hand-written losses read "
     "as likelihoods.",
     "tfp_vae.evaluation": "What trained models are compared by.",
+    "tfp_vae.tables": "Tables of named columns, to arrays and back.",
+    "tfp_vae.training": "Fast `fit` for any Keras model.",
     "tfp_vae.callbacks": "What to watch while a model trains.",
     "tfp_vae.plotting": "Figures.",
     "tfp_vae.testing": "Property tests that any distribution can be put "
@@ -30,8 +32,8 @@ MODULES = {
 }
 
 
-def on_pre_build(config):
-    """Lays the package out as it is installed."""
+def on_startup(command, dirty):
+    """Lays the package out as it is installed, before its place is looked up."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     skipped = shutil.ignore_patterns("__pycache__", "distributions")
     shutil.copytree(ROOT / "tfp_vae", SOURCE / "tfp_vae", ignore=skipped)

@@ -173,6 +173,11 @@ class Sequential(_Probabilistic, keras.Sequential):
     ```
     """
 
+    def __init__(
+        self, layers: Any = None, trainable: bool = True, name: Any = None
+    ) -> None:
+        super().__init__(layers, trainable, name)
+
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         warn_of_activation(self)

@@ -63,7 +63,7 @@ def calls_within(
 
 
 def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:
-    """Has a layer called with what it is given: keras/src/layers/layer.py.
+    """Keeps Keras from converting arguments: keras/src/layers/layer.py.
 
     Keras turns the arguments of a call into tensors, where it can: a
     distribution that can be turned into one would be lost.

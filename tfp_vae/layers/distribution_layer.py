@@ -44,10 +44,10 @@ class DistributionLayer(keras.layers.Layer):
         event_shape: int or tuple of ints, the shape of one draw.
         convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
             `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
-            function of the distribution (and, if it likes, of a `seed`) to a
-            tensor, `batch_shape + event_shape`; or None, and other layers
-            refuse the distribution. To be saved, a function must be registered
-            by `keras.saving.register_keras_serializable`.
+            function of the distribution (and optionally of a `seed`) to a
+            tensor, `batch_shape + event_shape`. With None other layers refuse
+            the distribution. To be saved, a function must be registered by
+            `keras.saving.register_keras_serializable`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -95,12 +95,12 @@ class DistributionLayer(keras.layers.Layer):
     def num_parameters(self) -> int:
         """How many parameters this layer takes, flat, for one example.
 
-        `params_size` of the arguments that the layer was made with, which it
-        keeps as attributes of the same names.
+        This is `params_size` of the arguments that the layer was made with. It
+        keeps them as attributes of the same names.
 
         Raises:
-            TypeError: if there is no `params_size`, or an argument of it is no
-                attribute.
+            TypeError: if there is no `params_size`, or an argument of it is not
+                an attribute.
         """
         arguments: dict[str, Any] = {}
         owner = type(self).__name__
@@ -133,7 +133,7 @@ class DistributionLayer(keras.layers.Layer):
         return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
-        """The distribution with these parameters: each layer's own.
+        """The distribution with these parameters; each layer has its own.
 
         Args:
             params: `[..., params_size]`.
@@ -147,7 +147,7 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Out here, since a subclass may wrap what `call` returns.
+        # Here and not in `call`, since a subclass may wrap what `call` returns.
         output = super().__call__(*args, **kwargs)
         if self.convert_to_tensor_fn is None or not isinstance(
             output, tfd.Distribution
@@ -160,8 +160,8 @@ class DistributionLayer(keras.layers.Layer):
     def call(self, inputs: Tensor) -> tfd.Distribution:
         distribution = self.make_distribution(inputs)
         if self.activity_regularizer is not None:
-            # Keras applies it to tensors only, and skips a distribution
-            # without a word.
+            # Keras applies it to tensors only, and silently skips a
+            # distribution.
             self.add_loss(self.activity_regularizer(distribution))
         return distribution
 

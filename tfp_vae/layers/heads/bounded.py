@@ -20,7 +20,7 @@ __all__ = [
 class IndependentBernoulli(IndependentLayer):
     """Independent Bernoulli variables, from logits.
 
-    For data that are 0 or 1. Grey levels are no outcome of a Bernoulli:
+    For data that are 0 or 1. Grey levels are not outcomes of a Bernoulli:
     binarise them, or take another likelihood, such as
     `IndependentContinuousBernoulli`.
 
@@ -135,9 +135,9 @@ class IndependentBeta(IndependentLayer):
 class IndependentVonMises(IndependentLayer):
     """Independent von Mises variables: the normal of the circle.
 
-    For angles in radians; 2 pi more or less are the same angle. The mean is
-    that of the direction, `loc` as it comes from the network, and draws lie
-    between -pi and pi.
+    For angles in radians; angles that differ by 2 pi are the same. The mean is
+    the mean direction, `loc` as it comes from the network; draws lie between
+    -pi and pi.
 
     Args:
         event_shape: int or tuple of ints.

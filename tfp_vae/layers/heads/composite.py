@@ -40,10 +40,10 @@ def _default_name(block: Any) -> str:
 class Composite(DistributionLayer):
     """One likelihood for rows of columns of different kinds.
 
-    For tables: some columns real, some counts, some classes. The
-    log-likelihood of a row is the sum of those of its blocks, in nats, so no
-    weights are needed between kinds of columns; only mind that a density
-    depends on the units of a column, and a probability does not.
+    For tables: some columns real, some counts, some classes. The log-likelihood
+    of a row is the sum of those of its blocks, in nats, so no weights are
+    needed between kinds of columns. Note that a density depends on the units of
+    a column, and a probability does not.
 
     Args:
         blocks: distribution layers over scalars or vectors, such as
@@ -63,13 +63,13 @@ class Composite(DistributionLayer):
 
     Returns:
         `tfp_vae.distributions.Composite` of batch shape `[...]`, event shape
-        `[columns]`. Its `mean` is that of each column, for classes that of
-        their numbers: take its `mode` for them, or a `OneHotCategorical` over
-        several columns. `log_prob_by_block` tells the blocks' shares,
-        by name.
+        `[columns]`. Its `mean` is the mean of each column; the mean of class
+        numbers says little: take the `mode` for them, or a `OneHotCategorical`
+        over several columns. `log_prob_by_block` gives the share of each block,
+        by its name.
 
     Raises:
-        TypeError: if a block is no distribution layer with a `params_size`.
+        TypeError: if a block is not a distribution layer with a `params_size`.
         ValueError: if an event is neither a scalar nor a vector, `columns` are
             not those of the blocks, names are no strings or not different, or
             the inputs are of the wrong width.
@@ -234,7 +234,7 @@ class Composite(DistributionLayer):
     def call(
         self, inputs: Tensor, training: bool | None = None
     ) -> tfd.Distribution:
-        # Keras tells the blocks, if it has told this layer.
+        # With `training` in the signature Keras passes it on to the blocks.
         return super().call(inputs)
 
     def get_config(self) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def _zero_inflated(
     distribution: tfd.Distribution, zero_logits: Tensor
 ) -> tfd.Distribution:
     """A mixture of a point at 0, with these log-odds, and a distribution."""
-    # TFP takes the logits of point and distribution to be l and -l, so that l
-    # is half the log-odds. From probabilities it would lose 1 - p for p near 1.
+    # TFP gives the point and the distribution the logits l and -l, so that l is
+    # half the log-odds. Probabilities would lose 1 - p for p near 1.
     return tfd.Inflated(
         distribution,
         inflated_loc_logits=0.5 * zero_logits,
@@ -63,11 +63,11 @@ class IndependentPoisson(IndependentLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentNegativeBinomial(IndependentLayer):
-    """Independent negative binomial variables: counts that scatter more.
+    """Independent negative binomial variables: counts with extra variance.
 
     For counts 0, 1, 2, ... whose variance exceeds their mean m = total_count
-    exp(logits): it is m + m**2 / total_count. For infinitely many it is the
-    Poisson.
+    exp(logits): it is m + m**2 / total_count. As `total_count` grows, it
+    becomes the Poisson.
 
     Args:
         event_shape: int or tuple of ints.
@@ -145,7 +145,7 @@ class IndependentZeroInflatedPoisson(IndependentLayer):
 class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
     """Independent negative binomials, some of which are 0 for other reasons.
 
-    For scattered counts with many zeros: reads of single cells.
+    For counts with extra variance and many zeros: reads of single cells.
 
     Args:
         event_shape: int or tuple of ints.

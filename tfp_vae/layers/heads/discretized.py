@@ -20,8 +20,8 @@ class DiscretizedLogistic(IndependentLayer):
     """Independent logistic variables, rounded to whole numbers.
 
     For 8-bit pixels as they are, 0 to 255, of an integer or a floating dtype,
-    and for other whole numbers of many levels: likelihoods are those of the
-    data themselves, and in nats (bits per pixel times log 2). Rescale the
+    and for other whole numbers of many levels: the log-likelihood is that of
+    the data themselves, in nats (bits per pixel times log 2). Rescale the
     pixels for the encoder, not for the likelihood.
 
     The network's unit is half the range, h = (high - low) / 2, as in
@@ -100,11 +100,11 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
     """Independent mixtures of rounded logistic variables.
 
     As `DiscretizedLogistic`, for pixels that are one of several things: the
-    likelihood of PixelCNN++, but for its dependence between the channels of a
-    pixel, which here are independent given z.
+    likelihood of PixelCNN++, except that the channels of a pixel are
+    independent given z.
 
     Component c of K begins in the middle of the c-th of K equal parts of the
-    range, so that they have something to share out:
+    range, so that the components differ from the start:
 
     ```none
     loc = (low + high) / 2 + h (x + (2 c + 1 - K) / K),     c = 0, ..., K - 1

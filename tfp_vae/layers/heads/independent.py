@@ -32,8 +32,8 @@ class IndependentNormal(LocationScaleLayer):
         scale: `"learned"`, `"shared"`, `"optimal"` (the root mean squared
             residual) or a number, in the units of the data.
         min_scale: the floor of the scale. Where a network can reproduce an
-            element exactly, the scale falls to it, and the likelihood rises
-            without telling anything: raise the floor to the resolution of the
+            element exactly, the scale falls to this floor, and the higher
+            likelihood means nothing: raise the floor to the resolution of the
             data, or share the scale.
         **kwargs: of `keras.layers.Layer`.
 
@@ -118,11 +118,11 @@ class IndependentLogistic(LocationScaleLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentStudentT(LocationScaleLayer):
-    """Independent Student variables: tails as heavy as you like.
+    """Independent Student variables: tails of any weight.
 
     For real data with gross outliers. `df` = 1 is the Cauchy, infinitely many
     the normal. The mean exists for `df > 1`, the variance for `df > 2`: where
-    it is learned or shared, look at the mode.
+    `df` is learned or shared, use the mode.
 
     Args:
         event_shape: int or tuple of ints.
@@ -173,9 +173,9 @@ class IndependentStudentT(LocationScaleLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentCauchy(LocationScaleLayer):
-    """Independent Cauchy variables: outliers however far hardly count.
+    """Independent Cauchy variables: even distant outliers hardly count.
 
-    For real data of which a good part is spoilt. There is no mean, TFP answers
+    For real data with many gross outliers. There is no mean, and TFP returns
     NaN: reconstruct with the mode.
 
     Args:
@@ -260,10 +260,9 @@ class IndependentHuber(LocationScaleLayer):
 class IndependentBarron(LocationScaleLayer):
     """Independent Barron variables: the general robust loss as a likelihood.
 
-    For real data with outliers of a kind that is not known beforehand: one
-    shape goes from the Cauchy (`alpha` = 0) over the Charbonnier or
-    pseudo-Huber (1) to the normal (2) and beyond. With `alpha="shared"` the
-    data choose.
+    For real data with outliers of an unknown kind: one shape parameter leads
+    from the Cauchy (`alpha` = 0) through the Charbonnier or pseudo-Huber (1) to
+    the normal (2) and beyond. With `alpha="shared"` the data choose.
 
     Args:
         event_shape: int or tuple of ints.

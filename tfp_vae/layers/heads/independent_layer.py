@@ -29,9 +29,9 @@ class IndependentLayer(DistributionLayer):
     """The base of layers that act on every element of an event alike.
 
     A subclass names the parameters of one element in `parameters`, gives those
-    among them that must be positive a default mode in `positive`, and says what
-    they make: `family` is a function that takes them by name, or
-    `element_distribution` is overridden. The result is wrapped in
+    among them that must be positive a default mode in `positive`, and says
+    which distribution they make: `family` is a function that takes them by
+    name, or `element_distribution` is overridden. The result is wrapped in
     `tfd.Independent`. In place of `positive`, `__init__` may have an argument
     of the name of the parameter, with its default mode: then `help` and an
     editor show it.
@@ -47,8 +47,9 @@ class IndependentLayer(DistributionLayer):
     all, beginning at 1), or a number. A scale may also be `"optimal"`, where
     the layer implements `optimal_scale`: one number for all, the
     maximum-likelihood scale of the batch at hand in training (the optimal
-    sigma-VAE of Rybkin et al., 2021), and its running mean in evaluation. What
-    is learned or shared is `softplus(x) + min_scale`, so it never reaches zero.
+    sigma-VAE of Rybkin et al., 2021), and its running mean in evaluation. A
+    learned or shared parameter is `softplus(x) + min_scale`, so it never
+    reaches zero.
 
     Args:
         event_shape: int or tuple of ints, the shape of one draw; by default
@@ -131,7 +132,7 @@ class IndependentLayer(DistributionLayer):
 
     @classmethod
     def _checked(cls, modes: dict[str, Any]) -> dict[str, Mode]:
-        """The modes, if there is one of each kind that exists."""
+        """The modes, if each is one that exists."""
         has_optimum = cls.optimal_scale is not IndependentLayer.optimal_scale
         for name, mode in modes.items():
             if name not in cls.positive:

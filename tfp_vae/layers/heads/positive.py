@@ -14,17 +14,17 @@ __all__ = ["IndependentGamma", "IndependentLogNormal"]
 class IndependentGamma(IndependentLayer):
     """Independent gamma variables: relative error as a likelihood.
 
-    For positive data whose scatter is in proportion to their size: intensities,
-    durations. The mean is concentration / rate; a number or `"shared"` for the
-    concentration keeps the coefficient of variation, 1 / sqrt(concentration),
-    the same for all elements.
+    For positive data whose standard deviation is in proportion to their mean:
+    intensities, durations. The mean is concentration / rate; a number or
+    `"shared"` for the concentration keeps the coefficient of variation,
+    1 / sqrt(concentration), the same for all elements.
 
     Args:
         event_shape: int or tuple of ints.
         convert_to_tensor_fn: see `DistributionLayer`.
         concentration: the shape, by default `"learned"`; or `"shared"` or a
             number.
-        rate: the inverse scale, in one over the units of the data, by default
+        rate: the inverse scale, in 1 / (units of the data), by default
             `"learned"`; or `"shared"` or a number.
         min_scale: the floor of both.
         **kwargs: of `keras.layers.Layer`.

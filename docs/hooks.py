@@ -33,7 +33,7 @@ MODULES = {
 
 
 def on_startup(command, dirty):
-    """Lays the package out as it is installed, before its place is looked up."""
+    """Lays the package out as installed, before its place is looked up."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     skipped = shutil.ignore_patterns("__pycache__", "distributions")
     shutil.copytree(ROOT / "tfp_vae", SOURCE / "tfp_vae", ignore=skipped)

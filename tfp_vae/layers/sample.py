@@ -38,6 +38,9 @@ _METHODS = ("sample", "mean", "mode", "stddev", "variance")
 # What TFP may not know of a distribution.
 _STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
 
+# TFP says that the mean of these is NaN.
+_WITHOUT_MEAN = (tfd.Cauchy, tfd.HalfCauchy)
+
 # Draws behind a statistic that TFP does not know.
 _ESTIMATE_SAMPLES = 100
 
@@ -183,6 +186,11 @@ def _unless_missing(
 
 
 def _mean(distribution: tfd.Distribution) -> Tensor:
+    inner = distribution
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    if isinstance(inner, _WITHOUT_MEAN):
+        raise NotImplementedError("The mean is undefined.")
     return distribution.mean()
 
 

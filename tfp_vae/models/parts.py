@@ -11,6 +11,7 @@ from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
+from tfp_vae.objectives import Objective
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -98,8 +99,8 @@ def _all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
         yield from _all_layers(inner)
 
 
-def check_objective(objective: Any) -> keras.layers.Layer:
-    """Refuses an objective that is not a layer such as `ELBO()`.
+def check_objective(objective: Any) -> Objective:
+    """Refuses what is no `Objective`, such as the class `ELBO`.
 
     Args:
         objective: the argument.
@@ -108,15 +109,14 @@ def check_objective(objective: Any) -> keras.layers.Layer:
         The argument.
 
     Raises:
-        TypeError: if it is another thing, such as a class.
+        TypeError: if it is another thing.
     """
-    if isinstance(objective, keras.layers.Layer) and hasattr(
-        objective, "num_samples"
-    ):
+    if isinstance(objective, Objective):
         return objective
     raise TypeError(
-        "The objective is a layer such as ELBO(), with the number of samples "
-        f"it asks for in num_samples. Received: {objective!r}."
+        "The objective is a layer such as ELBO(), a subclass of "
+        "tfp_vae.objectives.Objective: one of your own overrides combine(). "
+        f"Received: {objective!r}."
     )
 
 

@@ -190,8 +190,8 @@ def first_fault(
         raise ValueError(_outside(support, row, place))
 
     rows = target.flat(target.rows)
-    between = support.fault(rows)
-    if between is not None and support.is_outside(rows):
+    fault = support.fault(rows)
+    if fault is not None and support.is_outside(rows):
         for row in dict.fromkeys(map(int, target.rows)):
             alone = own(row)
             if alone.is_outside(target.flat([row])):
@@ -205,7 +205,7 @@ def first_fault(
             continue
         for values, sources in some:
             if not support.is_outside(values):
-                between = between or support.fault(values)
+                fault = fault or support.fault(values)
                 continue
             columns = _columns_at_fault(support, values, rows[0])
             if columns is None:
@@ -214,7 +214,7 @@ def first_fault(
             alone = own(row)
             if alone.is_outside(target.flat([row])):
                 refuse(row, alone, rows[0])
-    return between
+    return fault
 
 
 def _columns_at_fault(

@@ -41,7 +41,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
         they are summed).
 
     Raises:
-        TypeError: if `y_pred` is no distribution.
+        TypeError: if `y_pred` is not a distribution.
         ValueError: while tracing, if event shape, batch shape or dtype do not
             fit the target, or there is none.
 

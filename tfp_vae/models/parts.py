@@ -73,7 +73,7 @@ def check_layer(part: Any, role: str) -> None:
         role: "encoder" or "decoder".
 
     Raises:
-        TypeError: if it is no layer.
+        TypeError: if it is not a layer.
         ValueError: if a layer within adds a KL divergence to the loss.
     """
     if not isinstance(part, keras.layers.Layer):
@@ -100,7 +100,7 @@ def _all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 
 def check_objective(objective: Any) -> Objective:
-    """Refuses what is no `Objective`, such as the class `ELBO`.
+    """Refuses what is not an `Objective`, such as the class `ELBO`.
 
     Args:
         objective: the argument.
@@ -127,7 +127,7 @@ def check_prior(prior: Any) -> None:
         prior: the argument.
 
     Raises:
-        TypeError: if it is no distribution, layer or None.
+        TypeError: if it is not a distribution, a layer or None.
         ValueError: if it is a distribution that holds variables.
     """
     if prior is None or isinstance(prior, keras.layers.Layer):

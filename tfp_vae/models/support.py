@@ -94,7 +94,7 @@ class Support:
         return _fault(self.likelihood, in_dtype_of(self.likelihood, tensor))
 
     def is_outside(self, rows: np.ndarray) -> bool:
-        """Whether rounding is no help."""
+        """Whether the values are outside the support even when rounded."""
         fault = self.fault(rows)
         if fault is None or rows.dtype.kind in "iub":
             return fault is not None
@@ -334,7 +334,7 @@ def unscaled(support: Support) -> str | None:
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        # What TFP warns of while it validates is no fault of the data.
+        # What TFP warns of while it validates is not about the data.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log_prob = validated(likelihood).log_prob(target)

@@ -35,8 +35,8 @@ class BetaTCVAE(Objective):
     log q(z) ~ log(1/(N B) sum_j q(z|x_j))
     ```
 
-    which is off by a constant but for what a batch cannot tell; so I and TC
-    are to be read as differences. With all three weights 1 the objective is
+    whose error is a constant, except for what a batch cannot tell. So read I
+    and TC as differences. With all three weights 1 the objective is
     the ELBO with a Monte Carlo KL.
 
     Args:

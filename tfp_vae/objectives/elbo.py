@@ -63,7 +63,7 @@ class ELBO(Objective):
         nats per example.
 
     Raises:
-        TypeError: if one of the three is no distribution.
+        TypeError: if one of the three is not a distribution.
         ValueError: while tracing, if event, batch or latent shapes do not fit,
             if dtypes disagree, or arguments are out of range or exclude each
             other.

@@ -34,7 +34,7 @@ def maximum_mean_discrepancy(
 
     The means take in i = j, so that it is never negative and a batch of one
     has one: above the unbiased estimate by about 1/A + 1/B for distinct points,
-    a constant, but for the factor (1 - 1/A) of the first mean.
+    a constant, except for the factor (1 - 1/A) of the first mean.
 
     Args:
         a: `[A, k]`.

@@ -74,7 +74,7 @@ class Objective(keras.layers.Layer):
         nats per example.
 
     Raises:
-        TypeError: if one of the three is no distribution.
+        TypeError: if one of the three is not a distribution.
         ValueError: while tracing, if event, batch or latent shapes do not fit,
             if dtypes disagree, if samples are missing, or an argument is out
             of range.

@@ -81,7 +81,8 @@ def _power_mean(log_weights: Tensor, power: float) -> Tensor:
     largest = ops.max(log_weights, axis=0)
     center = ops.where(ops.isfinite(center), center, largest)
     scaled = power * (log_weights - center)
-    # Small exponents are all 1 but for what expm1 keeps; large ones overflow.
+    # exp of small numbers rounds to 1, which expm1 avoids; of large ones it
+    # overflows.
     small = ops.max(ops.abs(scaled), axis=0) < 1
     within = ops.where(small, scaled, 0.0)
     near = ops.log1p(mean_over_first(ops.expm1(within)))

@@ -46,7 +46,7 @@ class CompileChoices:
             **kwargs: as in Keras.
 
         Raises:
-            ValueError: if `steps_per_execution` is no positive int, or
+            ValueError: if `steps_per_execution` is not a positive int, or
                 `jit_compile` neither a bool nor `"auto"`.
         """
         is_auto = steps_per_execution == "auto"

@@ -30,7 +30,7 @@ _BLOCK_BYTES = 2**20
 # short rows.
 _WIDE = 1024
 
-# Strings, objects, dates: numpy's kinds of what is no number.
+# NumPy's kinds of values that are not numbers: strings, objects, dates.
 _NO_NUMBERS = "OUSMm"
 
 

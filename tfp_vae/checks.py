@@ -12,7 +12,7 @@ from keras import ops
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
-    "check_distribution",
+    "check_is_distribution",
     "check_latent",
     "check_likelihood",
     "check_log_prob",
@@ -28,7 +28,7 @@ def static_shape(shape: Any) -> tuple[int | None, ...] | None:
     return tuple(shape)
 
 
-def check_distribution(
+def check_is_distribution(
     value: Any, source: str, example: str
 ) -> tfd.Distribution:
     """Refuses whatever is not a distribution of the running backend.

@@ -1,4 +1,4 @@
-"""Annealed importance sampling of log p(x): dear, and for when others fail."""
+"""Annealed importance sampling of log p(x): expensive, when others fail."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -124,8 +124,7 @@ def annealed_importance_sampling(
     Args:
         vae: a `VAE`, or any other `LatentModel`, whose latent variables are
             continuous, without bounds.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_steps: T, distributions from the initial one to the posterior.
         num_chains: C, for each example.
         step_size: of the first leapfrog steps, as a multiple of the standard
@@ -137,8 +136,7 @@ def annealed_importance_sampling(
         batch_size: examples at a time, fewer for many chains.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `AnnealedLogLikelihood`: for each example the estimate in nats, its
@@ -147,7 +145,7 @@ def annealed_importance_sampling(
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
-            fit the model, a number is not positive, there is but one chain, or
+            fit the model, a number is not positive, there is only one chain, or
             `initial` is another word.
 
     References:

@@ -94,7 +94,7 @@ class Examples:
             batch_size: examples at a time.
 
         Raises:
-            TypeError: if x can be gone through but once, or never ends.
+            TypeError: if x can be gone through only once, or never ends.
             ValueError: if there are no data, x and y are not as many, values of
                 a pipeline are not finite, or it has weights.
         """
@@ -183,7 +183,7 @@ def _items(source: Any) -> Iterable[Any]:
 
 
 def _check_repeatable(source: Any) -> None:
-    """Refuses what can be gone through but once, and what never ends."""
+    """Refuses what can be gone through only once, and what never ends."""
     if isinstance(source, Iterator):
         raise TypeError(
             "A pipeline is gone through several times: to look at the data "
@@ -259,8 +259,8 @@ def prepared(
         The examples, of Keras' float dtype if they were floating.
 
     Raises:
-        TypeError, ValueError: if the model is none, the shapes or the values of
-            the data do not fit it, or a number is not positive.
+        TypeError, ValueError: if it is not a `LatentModel`, the shapes or the
+            values of the data do not fit it, or a number is not positive.
     """
     check_model(model)
     for name, count in {**counts, "batch_size": batch_size}.items():

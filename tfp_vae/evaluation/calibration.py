@@ -73,14 +73,12 @@ def bits_per_dimension(
 
     Args:
         vae: a `VAE` of a discrete likelihood.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `BitsPerDimension`, each `[N]`.
@@ -159,14 +157,12 @@ def probability_integral_transform(
 
     Args:
         vae: a `VAE` whose likelihood has independent elements with a `cdf`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: S, draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `ProbabilityIntegralTransform`: the values, their distance from uniform,

@@ -18,7 +18,7 @@ __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 _BAD_K = 0.7
 _SHARE_WARNED_OF = 0.1
 
-# Nats: a standard error below it is of no account, and may be rounding alone.
+# Nats: a standard error below it does not matter, and may be rounding only.
 _ROUNDING = 1e-4
 
 

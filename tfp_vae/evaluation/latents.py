@@ -125,8 +125,7 @@ def kl_per_dimension(
 
     Args:
         vae: a `VAE` whose posterior and prior have independent coordinates.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws for each example, where no closed form is known.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
@@ -171,8 +170,7 @@ def active_units(
 
     Args:
         vae: a `VAE` whose posterior has a mean in closed form.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         threshold: a variance.
         batch_size: examples at a time.
 
@@ -222,14 +220,12 @@ def rate_distortion(
 
     Args:
         vae: a `VAE`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `RateDistortion`, each `[N]`, nats per example. The distortion, and a
@@ -290,12 +286,11 @@ def aggregate_posterior(
     where the decoder was never trained.
 
     Each draw is held against all N posteriors, in O(N**2 * num_samples) time;
-    memory is bounded but for the draws.
+    memory is bounded, except for the draws, which are all kept.
 
     Args:
         vae: a `VAE`, of any posterior whose `log_prob` broadcasts.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: posteriors at a time.
         seed: an int for the same draws again, or None.
@@ -304,8 +299,8 @@ def aggregate_posterior(
     Returns:
         `AggregatePosterior`: Monte Carlo estimates, and their standard errors
         from the spread over the examples. The errors take the N examples as
-        draws, and hold for other data of the same kind but for the bias that
-        the bound log N brings.
+        draws, so they hold for other data of the same kind. They do not contain
+        the bias that comes from the bound log N.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not

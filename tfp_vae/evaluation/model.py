@@ -69,7 +69,7 @@ class ChecksData(Protocol):
 
 
 def check_model(model: Any) -> None:
-    """Refuses what is no `LatentModel`.
+    """Refuses what is not a `LatentModel`.
 
     Args:
         model: any object.

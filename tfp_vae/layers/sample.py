@@ -38,6 +38,9 @@ _METHODS = ("sample", "mean", "mode", "stddev", "variance")
 # Statistics that TFP may not have for a distribution.
 _STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
 
+# TFP says that the mean of these is NaN.
+_WITHOUT_MEAN = (tfd.Cauchy, tfd.HalfCauchy)
+
 # Draws from which a statistic is estimated that TFP does not have.
 _ESTIMATE_SAMPLES = 100
 
@@ -184,6 +187,11 @@ def _unless_missing(
 
 
 def _mean(distribution: tfd.Distribution) -> Tensor:
+    inner = distribution
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    if isinstance(inner, _WITHOUT_MEAN):
+        raise NotImplementedError("The mean is undefined.")
     return distribution.mean()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
+from tfp_vae.checks import check_is_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.layers.activations import warn_of_activation
@@ -23,7 +23,7 @@ from tfp_vae.models.parts import (
     run_part,
     run_prior,
 )
-from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
+from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
@@ -118,8 +118,7 @@ class LatentVariableModel(FastFit, keras.Model):
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
-            keras.metrics.Mean(name)
-            for name in getattr(self.objective, "report_names", ())
+            keras.metrics.Mean(name) for name in self.objective.report_names
         ]
 
     # The model.
@@ -185,9 +184,7 @@ class LatentVariableModel(FastFit, keras.Model):
         if samples == 1:
             z = posterior.sample(seed=seed)
             return posterior, z, self.decode(z, training=training)
-        z = posterior.sample(samples, seed=seed)
-        if isinstance(self.objective, Objective):
-            z = self.objective.latents(z)
+        z = self.objective.latents(posterior.sample(samples, seed=seed))
         return posterior, z, self.decode(as_one_batch(z), training=training)
 
     def encode(
@@ -202,7 +199,7 @@ class LatentVariableModel(FastFit, keras.Model):
         Returns:
             A distribution of batch shape `[B]` over the latent event.
         """
-        return check_distribution(
+        return check_is_distribution(
             run_part(self.encoder, x, training),
             "the encoder",
             "MultivariateNormalDiag",
@@ -232,7 +229,7 @@ class LatentVariableModel(FastFit, keras.Model):
                 f"of shape {received}, a decoder for {expected}. Give encoder "
                 "and decoder the same latent size."
             )
-        return check_distribution(
+        return check_is_distribution(
             run_part(self.decoder, z, training),
             "the decoder",
             "IndependentNormal",
@@ -251,7 +248,7 @@ class LatentVariableModel(FastFit, keras.Model):
             A distribution over the latent event.
         """
         if isinstance(self.prior, keras.layers.Layer):
-            return check_distribution(
+            return check_is_distribution(
                 run_prior(self.prior, self.encode, training),
                 "the prior",
                 "MixturePrior",

@@ -15,6 +15,7 @@ DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 STOREYS = [
     {"substrate", "keras_internals", "arguments", "checks", "reduction"},
     {"samples", "warn", "_version"},
+    {"entries"},
     {"distributions", "tables", "testing", "training"},
     {"layers", "losses"},
     {"objectives"},

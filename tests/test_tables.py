@@ -366,6 +366,8 @@ def test_features():
         layers.TableFeatures(GIVEN)
 
 
+# TFP's draws of a negative binomial, on JAX.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_it_trains_and_is_saved_with_the_model(tmp_path):
     df = frame(gaps=False)
     head = layers.Composite.from_columns(df, verbose=False)
@@ -408,6 +410,7 @@ def test_it_trains_and_is_saved_with_the_model(tmp_path):
         TableEncoder.of(keras.Sequential([]))
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_sample_of_a_head_has_outcomes_of_its_columns():
     head = layers.Composite.from_columns(GIVEN)
     draws = sample(head(np.zeros((1, head.num_parameters), "float32")), 200)

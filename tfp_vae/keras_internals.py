@@ -14,6 +14,7 @@ __all__ = [
     "arguments_of_loss",
     "calls_within",
     "has_value",
+    "inputs_by_name",
     "is_validation_of_fit",
     "leave_arguments_as_they_are",
 ]
@@ -114,3 +115,33 @@ def arguments_of_loss(loss: keras.losses.Loss) -> dict[str, Any]:
         Arguments by name.
     """
     return dict(loss._fn_kwargs)
+
+
+class _Inputs(dict[str, Any]):
+    """Symbolic inputs by name, and whether they were given as a dict."""
+
+    is_dict = False
+
+
+def inputs_by_name(layer: keras.layers.Layer) -> _Inputs | None:
+    """The inputs of a functional model: keras/src/models/functional.py.
+
+    Args:
+        layer: any.
+
+    Returns:
+        Symbolic tensors by the names of the inputs, or by the keys of the dict
+        that the model was made with; None for a layer that is no functional or
+        built sequential model.
+    """
+    if not isinstance(layer, keras.Model):
+        return None
+    tensors = getattr(layer, "inputs", None)
+    if not tensors:
+        return None
+    struct = getattr(layer, "_inputs_struct", None)
+    if isinstance(struct, dict):
+        found = _Inputs(struct)
+        found.is_dict = True
+        return found
+    return _Inputs((tensor.name, tensor) for tensor in tensors)

@@ -18,6 +18,7 @@ from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
+from tfp_vae.evaluation.imputation import impute
 from tfp_vae.evaluation.latents import (
     ActiveUnits,
     AggregatePosterior,
@@ -43,6 +44,7 @@ __all__ = [
     "anomaly_score",
     "bits_per_dimension",
     "coordinate_kl",
+    "impute",
     "kl_per_dimension",
     "marginal_log_likelihood",
     "probability_integral_transform",

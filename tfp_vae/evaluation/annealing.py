@@ -11,8 +11,8 @@ from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import ROWS, prepared
 from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.joint import joint_of
-from tfp_vae.evaluation.model import LatentModel
-from tfp_vae.substrate import Tensor, samplers, tfp, tfp_seed
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.substrate import Tensor, samplers, tfd, tfp, tfp_seed
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
@@ -147,6 +147,7 @@ def annealed_importance_sampling(
         TypeError, ValueError: if the shapes or the values of the data do not
             fit the model, a number is not positive, there is only one chain, or
             `initial` is another word.
+        NotImplementedError: for a model with a `missing_model`.
 
     References:
         Neal. Annealed importance sampling. Statistics and Computing 11, 2001.
@@ -158,6 +159,12 @@ def annealed_importance_sampling(
     if initial not in ("posterior", "prior"):
         raise ValueError(
             f'initial is "posterior" or "prior". Received: initial={initial!r}.'
+        )
+    if getattr(vae, "missing_model", None) is not None:
+        raise NotImplementedError(
+            "Annealed importance sampling moves z alone, and a missing_model "
+            "is asked with draws of what is missing. Take "
+            "marginal_log_likelihood(). Received: a model with a missing_model."
         )
     if num_chains < 2 or not step_size > 0:
         raise ValueError(
@@ -206,24 +213,32 @@ def _chains(
     step_size: float,
     num_leapfrog_steps: int,
     initial: str,
-    x: Tensor,
+    x: Any,
     y: Tensor,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """log w and the acceptance rate of each chain, `[C, B]`."""
     posterior = vae.encode(x)
-    prior = vae.prior_distribution(posterior)
-    joint = joint_of(prior, vae.decode)
+    prior = prior_of(vae, posterior, x)
+    size = y.shape[0]
+
+    def decode(z: Tensor) -> tfd.Distribution:
+        rows = z.shape[0]
+        # TFP asks for shapes first, by one z.
+        some = keras.tree.map_structure(lambda a: a[:rows], x)
+        return likelihood_of(vae, z, some, max(rows // size, 1))
+
+    joint = joint_of(prior, decode)
     check_latent(posterior, prior, None)
     start = posterior if initial == "posterior" else prior
     # Also of a prior for all, each example has draws of its own.
-    shape = [] if tuple(start.batch_shape) else [x.shape[0]]
+    shape = [] if tuple(start.batch_shape) else [size]
     width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
     width = ops.std(
         start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
     )
     z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
-    likelihood = vae.decode(z[0])
+    likelihood = likelihood_of(vae, z[0], x)
     check_likelihood(likelihood, y, None)
     data = in_dtype_of(likelihood, y)
 

@@ -7,9 +7,10 @@ from keras import ops
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.distributions import log_prob_by_element
+from tfp_vae.distributions.observed import complete, is_missing
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, marker_of
 from tfp_vae.samples import as_one_batch, copies
 from tfp_vae.substrate import Tensor
 
@@ -45,8 +46,9 @@ def anomaly_score(
 
     Args:
         vae: a `VAE`, or any other `LatentModel`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, `[N, *event]`, a dict of them and of conditions, or a pipeline
+            of batches `x`, `(x,)` or `(x, y)` that can be gone through several
+            times.
         num_samples: draws of z for each example.
         seed: an int for the same scores again, or None.
         per_element: whether to score elements.
@@ -56,7 +58,9 @@ def anomaly_score(
             pipeline, that of its batches.
 
     Returns:
-        `[N]`, or with `per_element` `[N, *event]`, of float64, nats. Few
+        `[N]`, or with `per_element` `[N, *event]`, of float64, nats. Of an
+        example with gaps the score is that of what was observed, and the score
+        of a gap is NaN: compare examples that lack the same. Few
         samples make the score of an example too high: see
         `marginal_log_likelihood`, whose standard error and k-hat tell by how
         much.
@@ -79,20 +83,25 @@ def anomaly_score(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-
     (scores,) = averages(_surprise, vae, examples, num_samples, seed, verbose)
     return scores
 
 
 def _surprise(
-    vae: LatentModel, samples: int, x: Tensor, y: Tensor, noise: Tensor
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor]:
     """-log p(x_i | z), `[B, *event]`, averaged over z."""
     z = vae.encode(x).sample(samples, seed=noise)
-    likelihood = vae.decode(as_one_batch(z))
+    likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
     check_likelihood(likelihood, y, samples)
-    data = copies(in_dtype_of(likelihood, y), samples)
-    terms = ops.reshape(
-        log_prob_by_element(likelihood, data), (samples, *y.shape)
-    )
-    return (-ops.sum(terms, axis=0) / samples,)
+    y = in_dtype_of(likelihood, y)
+    missing = marker_of(vae)
+    gaps = None if missing is None else is_missing(y, missing)
+    if gaps is not None:
+        y = ops.where(gaps, ops.zeros_like(y), y)
+    terms = log_prob_by_element(complete(likelihood), copies(y, samples))
+    terms = ops.reshape(terms, (samples, *y.shape))
+    scores = -ops.sum(terms, axis=0) / samples
+    if gaps is not None:
+        scores = ops.where(gaps, np.nan, scores)
+    return (scores,)

@@ -6,9 +6,9 @@ import numpy as np
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import chunked, prepared
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
-from tfp_vae.substrate import Tensor
+from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.warn import warn_user
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
@@ -199,13 +199,15 @@ def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
 
 
 def _log_weights(
-    vae: LatentModel, samples: int, x: Tensor, y: Tensor, seed: Tensor
+    vae: LatentModel, samples: int, x: Any, y: Tensor, seed: Tensor
 ) -> tuple[Tensor]:
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
-    prior = vae.prior_distribution(posterior)
+    prior = prior_of(vae, posterior, x)
     z = posterior.sample(samples, seed=seed)
-    likelihood = vae.decode(as_one_batch(z))
+    likelihood = likelihood_of(
+        vae, as_one_batch(z), x, samples, samplers.fold_in(seed, 1)
+    )
     check_likelihood(likelihood, y, samples)
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, y), likelihood, samples

@@ -14,12 +14,13 @@ from keras import ops
 
 from tfp_vae.checks import check_latent
 from tfp_vae.distributions import factors, kl_divergence
+from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, batches, prepared
 from tfp_vae.evaluation.compiled import compiled
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
-from tfp_vae.substrate import Tensor, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, samplers, tfd, tfp_seed
 
 __all__ = [
     "ActiveUnits",
@@ -149,10 +150,10 @@ def kl_per_dimension(
 
 
 def _kl(
-    vae: LatentModel, samples: int, x: Tensor, _: Tensor, noise: Tensor
+    vae: LatentModel, samples: int, x: Any, _: Tensor, noise: Tensor
 ) -> tuple[Tensor]:
     posterior = vae.encode(x)
-    prior = vae.prior_distribution(posterior)
+    prior = prior_of(vae, posterior, x)
     return (coordinate_kl(posterior, prior, samples, noise),)
 
 
@@ -195,7 +196,7 @@ def active_units(
     return ActiveUnits(variance, active, int(active.sum()))
 
 
-def _mean(vae: LatentModel, _: int, x: Tensor, *__: Tensor) -> tuple[Tensor]:
+def _mean(vae: LatentModel, _: int, x: Any, *__: Tensor) -> tuple[Tensor]:
     return (vae.encode(x).mean(),)
 
 
@@ -249,15 +250,17 @@ def rate_distortion(
 
 
 def _rate_and_distortion(
-    vae: LatentModel, samples: int, x: Tensor, y: Tensor, noise: Tensor
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     posterior = vae.encode(x)
     z = posterior.sample(samples, seed=noise)
     terms = ELBO()(
         y,
         posterior=posterior,
-        likelihood=vae.decode(as_one_batch(z)),
-        prior=vae.prior_distribution(posterior),
+        likelihood=likelihood_of(
+            vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
+        ),
+        prior=prior_of(vae, posterior, x),
         z=z,
     )
     return terms.kl, -terms.log_likelihood
@@ -314,7 +317,10 @@ def aggregate_posterior(
     examples = prepared(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
-    if sum(len(rows[0]) for rows in itertools.islice(examples.rows(), 2)) < 2:
+    if (
+        sum(len(x_of(rows[0])) for rows in itertools.islice(examples.rows(), 2))
+        < 2
+    ):
         raise ValueError(
             "Mutual information is between z and which of several examples it "
             "stands for. Received: 1 example."
@@ -368,22 +374,24 @@ def aggregate_posterior(
 
 
 def _draw(
-    vae: LatentModel, samples: int, x: Tensor, noise: Tensor
+    vae: LatentModel, samples: int, x: Any, noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """z, `[S, B, *latent]`, with log q(z|x) and log p(z), `[S, B]`."""
     posterior = vae.encode(x)
-    prior = vae.prior_distribution(posterior)
+    prior = prior_of(vae, posterior, x)
     check_latent(posterior, prior, None)
     z = posterior.sample(samples, seed=noise)
     return z, posterior.log_prob(z), prior.log_prob(z)
 
 
-def _log_sum(vae: LatentModel, x: Tensor, found: Tensor, z: Tensor) -> Tensor:
+def _log_sum(vae: LatentModel, x: Any, found: Tensor, z: Tensor) -> Tensor:
     """log sum_b q(z|x_b) over the found examples, `[len(z)]`.
 
     Encoded anew for each block of z, since no parameters of a distribution in
     general can be kept and taken apart.
     """
     log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
-    log_prob = ops.where(ops.arange(x.shape[0]) < found, log_prob, -np.inf)
+    log_prob = ops.where(
+        ops.arange(x_of(x).shape[0]) < found, log_prob, -np.inf
+    )
     return ops.logsumexp(log_prob, axis=1)

@@ -61,6 +61,7 @@ from tfp_vae.layers.sample import (
     Sample,
     to_tensor,
 )
+from tfp_vae.layers.self_masking import SelfMasking
 from tfp_vae.layers.table_features import TableFeatures
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "OneHotCategorical",
     "Sample",
+    "SelfMasking",
     "TableFeatures",
     "VampPrior",
     "to_tensor",

@@ -1,7 +1,6 @@
-"""What a VAE is made of: checked when it is put together, and called."""
+"""What a VAE is made of: checked when it is put together."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,57 +11,14 @@ from tfp_vae.layers.kl_regularizer import (
     KLDivergenceRegularizer,
 )
 from tfp_vae.objectives import Objective
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import tfd
 
 __all__ = [
     "check_layer",
     "check_objective",
     "check_prior",
     "fits",
-    "run_part",
-    "run_prior",
 ]
-
-
-def run_part(
-    layer: keras.layers.Layer, inputs: Tensor, training: bool | None
-) -> Any:
-    """Calls a layer, and says whether in training if it asks.
-
-    On JAX Keras passes `training` to the outermost `call` alone.
-
-    Args:
-        layer: encoder or decoder.
-        inputs: what it is called with.
-        training: whether in training.
-
-    Returns:
-        What the layer returns.
-    """
-    return layer(inputs, **_asked_for(layer, training=training))
-
-
-def run_prior(
-    layer: keras.layers.Layer,
-    encode: Callable[..., tfd.Distribution],
-    training: bool | None,
-) -> Any:
-    """Calls a learned prior with what it asks for in its signature.
-
-    Args:
-        layer: the prior.
-        encode: from x, `[B, *event]`, to q(z|x); passed on as `encoder`.
-        training: whether in training.
-
-    Returns:
-        What the layer returns.
-    """
-    return layer(None, **_asked_for(layer, encoder=encode, training=training))
-
-
-def _asked_for(layer: keras.layers.Layer, **offers: Any) -> dict[str, Any]:
-    names = inspect.signature(layer.call).parameters
-    return {name: offers[name] for name in offers if name in names}
 
 
 def check_layer(part: Any, role: str) -> None:

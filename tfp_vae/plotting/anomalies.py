@@ -112,7 +112,7 @@ def _images(
     x: np.ndarray,
     excess: np.ndarray,
     order: np.ndarray,
-    names: None,
+    names: Sequence[Any] | None,
 ) -> None:
     if x.ndim == 4:
         excess = excess.sum(axis=-1)

@@ -335,8 +335,8 @@ def unscaled(support: Support) -> str | None:
         f"scale near 1, but the data are integers from {int(low)} to "
         f"{int(high)}: training will be slow or fail. Scale them, such as "
         "x / 255 for the levels of an image, or (x - x.mean(axis=0)) / "
-        "x.std(axis=0); or take a likelihood of counts or levels, such as IndependentPoisson or "
-        "DiscretizedLogistic."
+        "x.std(axis=0); or take a likelihood of counts or levels, such as "
+        "IndependentPoisson or DiscretizedLogistic."
     )
 
 

@@ -56,6 +56,7 @@ def conditional(row, mean):
 
 def posterior(x, observed, mean):
     """p(z|x_o), `[B]`."""
+    x = ops.cast(x, "float32")
     masked = W[None] * observed[:, None]  # [B, L, D]
     precision = ops.eye(L) + ops.matmul(masked, W.T) / S**2
     covariance = ops.inv(precision)

@@ -62,7 +62,14 @@ class Conditional:
         if entries is not None:
             self.entries = entries
             shapes = {name: entry.shape for name, entry in entries.items()}
-            self.build(shapes if len(shapes) > 1 else shapes["x"])
+            try:
+                self.build(shapes if len(shapes) > 1 else shapes["x"])
+            except Exception:
+                # What a subclass overrides may ask for entries of which no
+                # part tells: the first data then build the model.
+                if not self._may_use_any_entry():
+                    raise
+                self.built = False
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if not self.built and isinstance(x, dict):

@@ -241,6 +241,7 @@ def raw_and_data(row, shape, seed=0):
     return params.astype("float32"), row.data(rng, shape).astype("float32")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("event_shape", [(), (3,), (2, 1, 2)])
 @pytest.mark.parametrize("name", NAMES)
 def test_against_scipy(name, event_shape):

@@ -30,6 +30,7 @@ def method(name):
     return jit(lambda y, *p: getattr(Huber(*p), name)(y))
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", FLOAT32), ("float64", FLOAT64)]

@@ -428,6 +428,7 @@ class Subclassed(keras.Model):
         return self.layer(self.dense(x))
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("name", MODELS)
 def test_every_kind_of_model_and_a_file(name, tmp_path):
     make, width, event_shape = MODELS[name]

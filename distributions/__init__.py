@@ -7,7 +7,7 @@ from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.bernoulli import Bernoulli
 from tfp_vae.distributions.composite import Composite
 from tfp_vae.distributions.discretized import DiscretizedLogistic
-from tfp_vae.distributions.factors import factors
+from tfp_vae.distributions.factors import factors, log_prob_by_element
 from tfp_vae.distributions.gibbs import Gibbs
 from tfp_vae.distributions.huber import Huber
 from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
@@ -25,4 +25,5 @@ __all__ = [
     "factorized_kl_divergence",
     "factors",
     "kl_divergence",
+    "log_prob_by_element",
 ]

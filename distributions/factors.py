@@ -1,8 +1,8 @@
 """The coordinates of a distribution that factorises over its event."""
 
-from tfp_vae.substrate import tfd
+from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["factors"]
+__all__ = ["factors", "log_prob_by_element"]
 
 
 def factors(distribution: tfd.Distribution) -> tfd.Distribution:
@@ -36,3 +36,29 @@ def factors(distribution: tfd.Distribution) -> tfd.Distribution:
         f"MultivariateNormalDiag. Received: {type(distribution).__name__} "
         f"({distribution.name}) over {tuple(distribution.event_shape)}."
     )
+
+
+def log_prob_by_element(
+    distribution: tfd.Distribution, value: Tensor
+) -> Tensor:
+    """The terms of `log_prob`, one for each element of the event.
+
+    ```none
+    log p(y) = sum over the elements i of log p_i(y_i)             nats
+    ```
+
+    Args:
+        distribution: one that `factors` takes apart, or a `Composite` of such.
+        value: outcomes, `[..., *event]`.
+
+    Returns:
+        `[..., *event]`, nats.
+
+    Raises:
+        NotImplementedError: for any other, whose elements may depend on each
+            other.
+    """
+    by_column = getattr(distribution, "log_prob_by_column", None)
+    if by_column is not None:
+        return by_column(value)
+    return factors(distribution).log_prob(value)

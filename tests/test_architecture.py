@@ -15,7 +15,8 @@ DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 STOREYS = [
     {"substrate", "keras_internals", "arguments", "checks", "reduction"},
     {"samples", "warn", "_version"},
-    {"distributions", "testing", "training"},
+    {"entries"},
+    {"distributions", "tables", "testing", "training"},
     {"layers", "losses"},
     {"objectives"},
     {"evaluation"},

@@ -10,6 +10,7 @@ from tfp_vae import (
     losses,
     models,
     objectives,
+    tables,
 )
 from tfp_vae._version import __version__
 from tfp_vae.models import (
@@ -34,4 +35,5 @@ __all__ = [
     "losses",
     "models",
     "objectives",
+    "tables",
 ]

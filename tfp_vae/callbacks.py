@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.entries import x_of
 from tfp_vae.evaluation import coordinate_kl
+from tfp_vae.evaluation.model import prior_of
 from tfp_vae.substrate import tfp_seed
 from tfp_vae.training.data import as_keras_would
 
@@ -75,13 +77,13 @@ class PosteriorCollapse(keras.callbacks.Callback):
                 f"Received: threshold={threshold}, patience={patience}, "
                 f"frequency={frequency}."
             )
-        x = as_keras_would(x)[:_ROWS]
-        if not x.size:
+        data = keras.tree.map_structure(lambda a: as_keras_would(a)[:_ROWS], x)
+        if not x_of(data).size:
             raise ValueError(
                 "Collapse is seen on data, an array [N, *event] with N > 0. "
-                f"Received: shape {x.shape}."
+                f"Received: shape {x_of(data).shape}."
             )
-        self._x = x
+        self._x = data
         self.threshold = threshold
         self.patience = patience
         self.frequency = frequency
@@ -95,7 +97,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
         self._times = 0
         self._warned = False
         # A model that cannot be watched is refused now, not after an epoch.
-        self._kl(self._x[:1])
+        self._kl(slice(1))
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
@@ -107,18 +109,22 @@ class PosteriorCollapse(keras.callbacks.Callback):
         if logs is not None:
             logs["active_units"] = self._active_units
 
-    def _kl(self, x: np.ndarray) -> np.ndarray:
+    def _kl(self, rows: slice) -> np.ndarray:
         """The KL of each coordinate, summed over examples, `[*latent]`."""
         # Not compiled: on JAX it would be anew, with the weights of the epoch.
-        posterior = self.model.encode(ops.convert_to_tensor(x))
-        prior = self.model.prior_distribution(posterior)
+        x = keras.tree.map_structure(
+            lambda a: ops.convert_to_tensor(a[rows]), self._x
+        )
+        posterior = self.model.encode(x)
+        prior = prior_of(self.model, posterior, x)
         kl = coordinate_kl(posterior, prior, _SAMPLES, tfp_seed(_SEED))
         return ops.convert_to_numpy(kl).astype("float64").sum(axis=0)
 
     def _look(self) -> None:
-        starts = range(0, len(self._x), _BATCH)
-        kl = sum(self._kl(self._x[a : a + _BATCH]) for a in starts)
-        inactive = kl / len(self._x) <= self.threshold
+        count = len(x_of(self._x))
+        starts = range(0, count, _BATCH)
+        kl = sum(self._kl(slice(a, a + _BATCH)) for a in starts)
+        inactive = kl / count <= self.threshold
         self._active_units = int((~inactive).sum())
         self._times = np.where(inactive, self._times + 1, 0)
         collapsed = np.argwhere(self._times >= self.patience)

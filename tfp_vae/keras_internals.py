@@ -12,7 +12,9 @@ __all__ = [
     "DataAdapter",
     "all_layers",
     "arguments_of_loss",
+    "calls_within",
     "has_value",
+    "inputs_by_name",
     "is_validation_of_fit",
     "leave_arguments_as_they_are",
 ]
@@ -41,8 +43,28 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(model._flatten_layers())
 
 
+def calls_within(
+    model: keras.layers.Layer,
+) -> list[tuple[Any, list[keras.KerasTensor], list[keras.KerasTensor]]]:
+    """The calls that make up a functional model: keras/src/ops/function.py.
+
+    Args:
+        model: any layer.
+
+    Returns:
+        For each call what was called, its inputs and its outputs, in the order
+        of the run. Empty if the layer is no functional model.
+    """
+    calls_by_depth = getattr(model, "_nodes_by_depth", {})
+    return [
+        (call.operation, call.input_tensors, call.outputs)
+        for depth in sorted(calls_by_depth, reverse=True)
+        for call in calls_by_depth[depth]
+    ]
+
+
 def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:
-    """Has a layer called with what it is given: keras/src/layers/layer.py.
+    """Keeps Keras from converting arguments: keras/src/layers/layer.py.
 
     Keras turns the arguments of a call into tensors, where it can: a
     distribution that can be turned into one would be lost.
@@ -93,3 +115,33 @@ def arguments_of_loss(loss: keras.losses.Loss) -> dict[str, Any]:
         Arguments by name.
     """
     return dict(loss._fn_kwargs)
+
+
+class _Inputs(dict[str, Any]):
+    """Symbolic inputs by name, and whether they were given as a dict."""
+
+    is_dict = False
+
+
+def inputs_by_name(layer: keras.layers.Layer) -> _Inputs | None:
+    """The inputs of a functional model: keras/src/models/functional.py.
+
+    Args:
+        layer: any.
+
+    Returns:
+        Symbolic tensors by the names of the inputs, or by the keys of the dict
+        that the model was made with; None for a layer that is no functional or
+        built sequential model.
+    """
+    if not isinstance(layer, keras.Model):
+        return None
+    tensors = getattr(layer, "inputs", None)
+    if not tensors:
+        return None
+    struct = getattr(layer, "_inputs_struct", None)
+    if isinstance(struct, dict):
+        found = _Inputs(struct)
+        found.is_dict = True
+        return found
+    return _Inputs((tensor.name, tensor) for tensor in tensors)

@@ -7,6 +7,7 @@ from tfp_vae.evaluation.annealing import (
     AnnealedLogLikelihood,
     annealed_importance_sampling,
 )
+from tfp_vae.evaluation.anomalies import anomaly_score
 from tfp_vae.evaluation.calibration import (
     BitsPerDimension,
     ProbabilityIntegralTransform,
@@ -17,6 +18,7 @@ from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
+from tfp_vae.evaluation.imputation import impute
 from tfp_vae.evaluation.latents import (
     ActiveUnits,
     AggregatePosterior,
@@ -39,8 +41,10 @@ __all__ = [
     "active_units",
     "aggregate_posterior",
     "annealed_importance_sampling",
+    "anomaly_score",
     "bits_per_dimension",
     "coordinate_kl",
+    "impute",
     "kl_per_dimension",
     "marginal_log_likelihood",
     "probability_integral_transform",

@@ -1,4 +1,4 @@
-"""Annealed importance sampling of log p(x): dear, and for when others fail."""
+"""Annealed importance sampling of log p(x): expensive, when others fail."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,9 +9,10 @@ from keras import ops
 
 from tfp_vae.checks import check_latent, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import ROWS, prepared
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.joint import joint_of
-from tfp_vae.evaluation.model import LatentModel
-from tfp_vae.substrate import Tensor, jit, samplers, tfp, tfp_seed
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.substrate import Tensor, samplers, tfd, tfp, tfp_seed
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
@@ -123,8 +124,7 @@ def annealed_importance_sampling(
     Args:
         vae: a `VAE`, or any other `LatentModel`, whose latent variables are
             continuous, without bounds.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_steps: T, distributions from the initial one to the posterior.
         num_chains: C, for each example.
         step_size: of the first leapfrog steps, as a multiple of the standard
@@ -136,8 +136,7 @@ def annealed_importance_sampling(
         batch_size: examples at a time, fewer for many chains.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `AnnealedLogLikelihood`: for each example the estimate in nats, its
@@ -146,8 +145,9 @@ def annealed_importance_sampling(
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
-            fit the model, a number is not positive, there is but one chain, or
+            fit the model, a number is not positive, there is only one chain, or
             `initial` is another word.
+        NotImplementedError: for a model with a `missing_model`.
 
     References:
         Neal. Annealed importance sampling. Statistics and Computing 11, 2001.
@@ -159,6 +159,12 @@ def annealed_importance_sampling(
     if initial not in ("posterior", "prior"):
         raise ValueError(
             f'initial is "posterior" or "prior". Received: initial={initial!r}.'
+        )
+    if getattr(vae, "missing_model", None) is not None:
+        raise NotImplementedError(
+            "Annealed importance sampling moves z alone, and a missing_model "
+            "is asked with draws of what is missing. Take "
+            "marginal_log_likelihood(). Received: a model with a missing_model."
         )
     if num_chains < 2 or not step_size > 0:
         raise ValueError(
@@ -176,50 +182,15 @@ def annealed_importance_sampling(
     )
     examples.limit(ROWS // (_PILOTS + num_chains))
 
-    @jit
-    def chains(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(x)
-        prior = vae.prior_distribution(posterior)
-        joint = joint_of(prior, vae.decode)
-        check_latent(posterior, prior, None)
-        start = posterior if initial == "posterior" else prior
-        # Also of a prior for all, each example has draws of its own.
-        shape = [] if tuple(start.batch_shape) else [examples.size]
-        width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
-        width = ops.std(
-            start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
-        )
-        z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
-        likelihood = vae.decode(z[0])
-        check_likelihood(likelihood, y, None)
-        data = in_dtype_of(likelihood, y)
-
-        def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
-            return _Annealed(
-                tfp.mcmc.SimpleStepSizeAdaptation(
-                    tfp.mcmc.HamiltonianMonteCarlo(
-                        log_prob, step_size * width, num_leapfrog_steps
-                    ),
-                    num_adaptation_steps=num_steps,
-                    target_accept_prob=_ACCEPTANCE,
-                    adaptation_rate=_ADAPTATION_RATE,
-                    log_accept_prob_getter_fn=lambda results: ops.minimum(
-                        results.log_accept_ratio[:_PILOTS], 0.0
-                    ),
-                )
-            )
-
-        _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
-            num_steps,
-            proposal_log_prob_fn=start.log_prob,
-            target_log_prob_fn=lambda z: joint.log_prob(z=z, x=data),
-            current_state=z,
-            make_kernel_fn=kernel,
-            seed=chain_seed,
-        )
-        acceptance = results.inner_results.accepted / num_steps
-        return log_weights[_PILOTS:], acceptance[_PILOTS:]
-
+    chains = compiled(
+        _chains,
+        vae,
+        num_steps,
+        num_chains,
+        step_size,
+        num_leapfrog_steps,
+        initial,
+    )
     generator = keras.random.SeedGenerator(seed)
     progress = keras.utils.Progbar(
         examples.count, verbose=int(verbose), unit_name="example"
@@ -233,6 +204,69 @@ def annealed_importance_sampling(
         parts.append((*_log_mean(log_weights), acceptance.mean(axis=0)))
         progress.add(batch.found)
     return AnnealedLogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _chains(
+    vae: LatentModel,
+    num_steps: int,
+    num_chains: int,
+    step_size: float,
+    num_leapfrog_steps: int,
+    initial: str,
+    x: Any,
+    y: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """log w and the acceptance rate of each chain, `[C, B]`."""
+    posterior = vae.encode(x)
+    prior = prior_of(vae, posterior, x)
+    size = y.shape[0]
+
+    def decode(z: Tensor) -> tfd.Distribution:
+        rows = z.shape[0]
+        # TFP asks for shapes first, by one z.
+        some = keras.tree.map_structure(lambda a: a[:rows], x)
+        return likelihood_of(vae, z, some, max(rows // size, 1))
+
+    joint = joint_of(prior, decode)
+    check_latent(posterior, prior, None)
+    start = posterior if initial == "posterior" else prior
+    # Also of a prior for all, each example has draws of its own.
+    shape = [] if tuple(start.batch_shape) else [size]
+    width_seed, start_seed, chain_seed = samplers.split_seed(noise, 3)
+    width = ops.std(
+        start.sample([_WIDTH_SAMPLES, *shape], seed=width_seed), axis=0
+    )
+    z = start.sample([_PILOTS + num_chains, *shape], seed=start_seed)
+    likelihood = likelihood_of(vae, z[0], x)
+    check_likelihood(likelihood, y, None)
+    data = in_dtype_of(likelihood, y)
+
+    def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
+        return _Annealed(
+            tfp.mcmc.SimpleStepSizeAdaptation(
+                tfp.mcmc.HamiltonianMonteCarlo(
+                    log_prob, step_size * width, num_leapfrog_steps
+                ),
+                num_adaptation_steps=num_steps,
+                target_accept_prob=_ACCEPTANCE,
+                adaptation_rate=_ADAPTATION_RATE,
+                log_accept_prob_getter_fn=lambda results: ops.minimum(
+                    results.log_accept_ratio[:_PILOTS], 0.0
+                ),
+            )
+        )
+
+    _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
+        num_steps,
+        proposal_log_prob_fn=start.log_prob,
+        target_log_prob_fn=lambda z: joint.log_prob(z=z, x=data),
+        current_state=z,
+        make_kernel_fn=kernel,
+        seed=chain_seed,
+    )
+    acceptance = results.inner_results.accepted / num_steps
+    return log_weights[_PILOTS:], acceptance[_PILOTS:]
 
 
 def _log_mean(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,17 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
-from tfp_vae.evaluation.model import ChecksData, LatentModel, check_model
-from tfp_vae.substrate import Tensor, jit, tfp_seed
+from tfp_vae.entries import conditions_of, x_of
+from tfp_vae.evaluation.compiled import compiled
+from tfp_vae.evaluation.model import (
+    ChecksData,
+    LatentModel,
+    check_model,
+    likelihood_of,
+    marker_of,
+    prior_of,
+)
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 from tfp_vae.training.data import as_keras_would, check_finite
 
 __all__ = [
@@ -26,21 +35,23 @@ __all__ = [
 #: of samples.
 ROWS = 8192
 
-# The data and, where it is another array, the target: `(x,)` or `(x, y)`.
-_Arrays = tuple[np.ndarray, ...]
+# The data and, where it is another array, the target: `(x,)` or `(x, y)`. x may
+# be a dict of an array and its conditions.
+_Arrays = tuple[Any, ...]
 
 
 class Batch(NamedTuple):
     """Examples for a compiled function.
 
     Attributes:
-        x: `[B, *event]`, of the same B in all batches.
+        x: `[B, *event]`, of the same B in all batches, or a dict of it and of
+            conditions.
         y: the target of the likelihood; x itself where there is no other.
         found: how many rows, from the first on, are data; the others repeat
             the last one.
     """
 
-    x: Tensor
+    x: Any
     y: Tensor
     found: int
 
@@ -58,15 +69,18 @@ class _OneBatch:
 class _Pipeline:
     """Batches as Keras takes them, as arrays, each looked at."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, missing: float | None) -> None:
         _check_repeatable(source)
         self._source = source
+        self._missing = missing
 
     def __iter__(self) -> Iterator[_Arrays]:
         for item in _items(self._source):
             arrays = _arrays(*_unpacked(item))
-            for name, array in zip("xy", arrays, strict=False):
-                check_finite(name, array)
+            for name, array in _named(arrays):
+                check_finite(
+                    name, array, self._missing if name in ("x", "y") else None
+                )
             yield arrays
 
 
@@ -83,7 +97,13 @@ class Examples:
         count: N, or None where only a whole pass would tell.
     """
 
-    def __init__(self, x: Any, y: Any = None, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 128,
+        missing: float | None = None,
+    ) -> None:
         """Looks at the first batch.
 
         Args:
@@ -91,9 +111,10 @@ class Examples:
                 `(x, y)` that can be gone through several times.
             y: the target of the likelihood, `[N, *event]`, where x are arrays.
             batch_size: examples at a time.
+            missing: what marks elements that are missing, or None.
 
         Raises:
-            TypeError: if x can be gone through but once, or never ends.
+            TypeError: if x can be gone through only once, or never ends.
             ValueError: if there are no data, x and y are not as many, values of
                 a pipeline are not finite, or it has weights.
         """
@@ -108,19 +129,38 @@ class Examples:
                 "Leave y out, or give arrays for both."
             )
         else:
-            self._source = _Pipeline(x)
+            self._source = _Pipeline(x, missing)
         first = next(iter(self._source), None)
-        if first is None or not first[0].ndim or not first[0].size:
+        x = None if first is None else x_of(first[0])
+        if first is None or not x.ndim or not x.size:
             raise ValueError(
-                "The data of a model are one array [N, *event] with N > 0, or "
-                "a pipeline of batches of it. Received: "
-                + ("no batch." if first is None else f"x {first[0].shape}.")
+                "The data of a model are one array [N, *event] with N > 0, a "
+                "dict of it and of conditions, or a pipeline of batches. "
+                "Received: "
+                + ("no batch." if first is None else f"x {x.shape}.")
             )
         if isinstance(self._source, _OneBatch):
-            self.count = len(first[0])
+            self.count = len(x)
         self.first = first
         self._batch_size = batch_size
-        self.size = len(next(self.rows())[0])
+        self.size = len(x_of(next(self.rows())[0]))
+
+    def likelihood_of_first(self, model: LatentModel) -> tfd.Distribution:
+        """p(x|z) at a draw of z, of the first example.
+
+        Args:
+            model: whose likelihood it is.
+
+        Returns:
+            A distribution of batch shape `[1]`.
+        """
+        x = keras.tree.map_structure(
+            ops.convert_to_tensor, _rows(self.first, slice(1))[0]
+        )
+        posterior = model.encode(x)
+        prior_of(model, posterior, x)
+        z = posterior.sample(seed=tfp_seed(0))
+        return likelihood_of(model, z, x, seed=tfp_seed(0))
 
     def limit(self, batch_size: int) -> None:
         """Takes smaller batches.
@@ -141,18 +181,31 @@ class Examples:
         for arrays in self._source:
             if held is not None:
                 arrays = _joined(held, arrays)
-            size, count = self._batch_size, len(arrays[0])
+            size, count = self._batch_size, len(x_of(arrays[0]))
             whole = count - count % size
             for start in range(0, whole, size):
-                yield tuple(a[start : start + size] for a in arrays)
-            held = tuple(a[whole:] for a in arrays) if count > whole else None
+                yield _rows(arrays, slice(start, start + size))
+            held = _rows(arrays, slice(whole, None)) if count > whole else None
         if held is not None:
             yield held
 
     def __iter__(self) -> Iterator[Batch]:
         for arrays in self.rows():
-            tensors = [_padded(array, self.size) for array in arrays]
-            yield Batch(tensors[0], tensors[-1], len(arrays[0]))
+            tensors = keras.tree.map_structure(
+                lambda array: _padded(array, self.size), arrays
+            )
+            found = len(x_of(arrays[0]))
+            yield Batch(tensors[0], x_of(tensors[-1]), found)
+
+
+def _rows(arrays: _Arrays, rows: slice) -> _Arrays:
+    return keras.tree.map_structure(lambda array: array[rows], arrays)
+
+
+def _named(arrays: _Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """All arrays with the names that users know them by."""
+    for name, array in zip("xy", arrays, strict=False):
+        yield from array.items() if isinstance(array, dict) else [(name, array)]
 
 
 def _is_array(x: Any) -> bool:
@@ -164,14 +217,25 @@ def _is_array(x: Any) -> bool:
 
 
 def _arrays(x: Any, y: Any) -> _Arrays:
-    arrays = tuple(as_keras_would(a) for a in (x, y) if a is not None)
+    conditions = conditions_of(x)
+    arrays = tuple(as_keras_would(a) for a in (x_of(x), y) if a is not None)
     if len({array.shape[:1] for array in arrays}) > 1:
         raise ValueError(
             "Each example has a target of its own. Received: x of shape "
             f"{arrays[0].shape}, y of shape {arrays[1].shape}. Give as many "
             "rows of y as of x."
         )
-    return arrays
+    if not isinstance(x, dict):
+        return arrays
+    found = {name: as_keras_would(c) for name, c in conditions.items()}
+    for name, condition in found.items():
+        if condition.shape[:1] != arrays[0].shape[:1]:
+            raise ValueError(
+                "All entries have one row for each example. Received: "
+                f"{name} of shape {condition.shape}, x of shape "
+                f"{arrays[0].shape}."
+            )
+    return ({**found, "x": arrays[0]}, *arrays[1:])
 
 
 def _items(source: Any) -> Iterable[Any]:
@@ -182,7 +246,7 @@ def _items(source: Any) -> Iterable[Any]:
 
 
 def _check_repeatable(source: Any) -> None:
-    """Refuses what can be gone through but once, and what never ends."""
+    """Refuses what can be gone through only once, and what never ends."""
     if isinstance(source, Iterator):
         raise TypeError(
             "A pipeline is gone through several times: to look at the data "
@@ -223,7 +287,9 @@ def _joined(held: _Arrays, arrays: _Arrays) -> _Arrays:
             "All batches of a pipeline are x, or all are (x, y). Received: "
             "both kinds. Give each batch a target, or none."
         )
-    return tuple(map(np.concatenate, zip(held, arrays, strict=True)))
+    return keras.tree.map_structure(
+        lambda *parts: np.concatenate(parts), held, arrays
+    )
 
 
 def _padded(rows: np.ndarray, size: int) -> Tensor:
@@ -258,33 +324,25 @@ def prepared(
         The examples, of Keras' float dtype if they were floating.
 
     Raises:
-        TypeError, ValueError: if the model is none, the shapes or the values of
-            the data do not fit it, or a number is not positive.
+        TypeError, ValueError: if it is not a `LatentModel`, the shapes or the
+            values of the data do not fit it, or a number is not positive.
     """
     check_model(model)
     for name, count in {**counts, "batch_size": batch_size}.items():
         check_positive_int(name, count)
-    examples = Examples(x, y, batch_size)
+    examples = Examples(x, y, batch_size, marker_of(model))
     first = examples.first
     if isinstance(model, ChecksData):
         model.check_data(
             first[0] if len(first) == 1 else _OneBatch(first), support=support
         )
         return examples
-    for name, array in zip("xy", first, strict=False):
+    for name, array in _named(first):
         check_finite(name, array)
-    _build(model, first[0][:1])
+    # Makes the weights of layers that were not called yet, as a compiled
+    # function could not.
+    examples.likelihood_of_first(model)
     return examples
-
-
-def _build(model: LatentModel, x: np.ndarray) -> None:
-    """Makes the weights of layers that were not called yet.
-
-    A compiled function could not.
-    """
-    posterior = model.encode(ops.convert_to_tensor(x))
-    model.prior_distribution(posterior)
-    model.decode(posterior.sample(seed=tfp_seed(0)))
 
 
 def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
@@ -304,7 +362,8 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def chunked(
-    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -313,8 +372,10 @@ def chunked(
     """What a function gives for each batch, some samples of z at a time.
 
     Args:
-        function: from examples `[B, *event]`, their targets, a number of
-            samples and a seed to tensors. Compiled.
+        function: from the model, a number of samples, examples, `[B, *event]`
+            or a dict, their targets and a seed to tensors. Compiled, and kept
+            so: the same object at each call.
+        model: its first argument.
         examples: N of them.
         num_samples: for each example; rounded up to a whole number of equal
             chunks.
@@ -329,10 +390,7 @@ def chunked(
     chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
 
-    @jit
-    def compiled(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        return function(x, y, samples, noise)
-
+    run = compiled(function, model, samples)
     generator = keras.random.SeedGenerator(seed)
     target = None if examples.count is None else examples.count * chunks
     progress = keras.utils.Progbar(
@@ -345,7 +403,7 @@ def chunked(
         for _ in range(chunks):
             yield [
                 ops.convert_to_numpy(term).astype("float64")
-                for term in compiled(batch.x, batch.y, tfp_seed(generator))
+                for term in run(batch.x, batch.y, tfp_seed(generator))
             ]
             progress.add(batch.found * samples)
 
@@ -354,7 +412,8 @@ def chunked(
 
 
 def averages(
-    function: Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -365,6 +424,7 @@ def averages(
     Args:
         function: as for `chunked`, to tensors `[B, ...]`, averages over so
             many samples.
+        model: as for `chunked`.
         examples: as for `chunked`.
         num_samples: as for `chunked`.
         seed: as for `chunked`.
@@ -375,7 +435,7 @@ def averages(
     """
     parts = []
     for found, _, chunks in chunked(
-        function, examples, num_samples, seed, verbose
+        function, model, examples, num_samples, seed, verbose
     ):
         sums = next(chunks)
         count = 1

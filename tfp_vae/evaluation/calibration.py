@@ -7,11 +7,14 @@ from keras import ops
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.distributions.factors import factors
+from tfp_vae.distributions.observed import complete, is_missing
+from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
-from tfp_vae.evaluation.model import LatentModel
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, marker_of
 from tfp_vae.samples import as_one_batch, copies
-from tfp_vae.substrate import Tensor, is_discrete, tfp_seed
+from tfp_vae.substrate import Tensor, is_discrete
+from tfp_vae.training.data import observed
 
 __all__ = [
     "BitsPerDimension",
@@ -68,19 +71,19 @@ def bits_per_dimension(
     -log p(x) / (D log 2)
     ```
 
+    D is the number of elements that were observed.
+
     with log p(x) by importance sampling, so that the bits are an upper bound on
     average.
 
     Args:
         vae: a `VAE` of a discrete likelihood.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `BitsPerDimension`, each `[N]`.
@@ -93,8 +96,7 @@ def bits_per_dimension(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-    one = ops.convert_to_tensor(examples.first[0][:1])
-    likelihood = vae.decode(vae.encode(one).sample(seed=tfp_seed(0)))
+    likelihood = examples.likelihood_of_first(vae)
     if not is_discrete(likelihood):
         raise ValueError(
             "Bits are those of outcomes that have probabilities. A density has "
@@ -105,17 +107,25 @@ def bits_per_dimension(
             "compare nats per example, by marginal_log_likelihood(), on the "
             "same data in the same unit."
         )
+    missing = marker_of(vae)
     for arrays in examples.rows():
-        _check_whole(arrays[-1], likelihood.name)
+        values = x_of(arrays[-1])
+        _check_whole(values[observed(values, missing)], likelihood.name)
     found = marginal_log_likelihood(
         vae, x, num_samples, batch_size, seed, verbose, y
     )
-    nats = examples.first[-1][0].size * np.log(2.0)
+    sizes = [_sizes(x_of(arrays[-1]), missing) for arrays in examples.rows()]
+    nats = np.concatenate(sizes) * np.log(2.0)
     return BitsPerDimension(
         -found.log_likelihood / nats,
         found.standard_error / nats,
         found.pareto_k,
     )
+
+
+def _sizes(x: np.ndarray, missing: float | None) -> np.ndarray:
+    """How many elements of each example were observed, `[N]`."""
+    return observed(x, missing).reshape(len(x), -1).sum(axis=1)
 
 
 def _check_whole(values: np.ndarray, name: str) -> None:
@@ -159,20 +169,18 @@ def probability_integral_transform(
 
     Args:
         vae: a `VAE` whose likelihood has independent elements with a `cdf`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: S, draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
-        `ProbabilityIntegralTransform`: the values, their distance from uniform,
-        and their histogram. Values are kept 6e-8 away from 0 and 1. If all
-        N * D values are independent and uniform, the distance exceeds
-        1.63 / sqrt(N * D) one time in a hundred.
+        `ProbabilityIntegralTransform`: the values (NaN of what is missing),
+        their distance from uniform, and their histogram. Values are kept 6e-8
+        away from 0 and 1. If all N * D values are independent and uniform, the
+        distance exceeds 1.63 / sqrt(N * D) one time in a hundred.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
@@ -190,38 +198,46 @@ def probability_integral_transform(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
 
-    def transform(
-        x: Tensor, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, ...]:
-        z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = vae.decode(as_one_batch(z))
-        check_likelihood(likelihood, y, samples)
-        y = in_dtype_of(likelihood, y)
-        data = copies(y, samples)
-        elements = factors(likelihood)
-        try:
-            terms = [elements.cdf(data)]
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                "The transform is the cumulative distribution of each element, "
-                f"and {elements.name} has no cdf. Take a likelihood that has "
-                "one, such as IndependentNormal or IndependentHuber."
-            ) from error
-        if is_discrete(likelihood):
-            terms.append(elements.prob(data))
-        return tuple(
-            ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
-            for term in terms
-        )
-
-    values, *masses = averages(transform, examples, num_samples, seed, verbose)
+    values, *masses = averages(
+        _transform, vae, examples, num_samples, seed, verbose
+    )
     uniform = np.random.default_rng(seed)
     for mass in masses:
         values = values - uniform.random(mass.shape) * mass
     edge = np.finfo("float32").epsneg
     values = np.clip(values, edge, 1.0 - edge)
-    ordered = np.sort(values, axis=None)
+    # What is missing falls nowhere.
+    ordered = np.sort(values[np.isfinite(values)])
     steps = np.arange(len(ordered) + 1) / len(ordered)
     distance = max((steps[1:] - ordered).max(), (ordered - steps[:-1]).max())
     histogram, _ = np.histogram(ordered, _BINS, (0.0, 1.0))
     return ProbabilityIntegralTransform(values, distance, histogram)
+
+
+def _transform(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """u, `[B, *event]`, and of a discrete likelihood P(x), averaged over z."""
+    z = vae.encode(x).sample(samples, seed=noise)
+    likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
+    check_likelihood(likelihood, y, samples)
+    y = in_dtype_of(likelihood, y)
+    data = copies(y, samples)
+    elements = factors(complete(likelihood))
+    try:
+        terms = [elements.cdf(data)]
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "The transform is the cumulative distribution of each element, "
+            f"and {elements.name} has no cdf. Take a likelihood that has "
+            "one, such as IndependentNormal or IndependentHuber."
+        ) from error
+    if is_discrete(likelihood):
+        terms.append(elements.prob(data))
+    missing = marker_of(vae)
+    if missing is not None:
+        terms[0] = ops.where(is_missing(data, missing), np.nan, terms[0])
+    return tuple(
+        ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
+        for term in terms
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from tfp_vae.entries import accepted
 from tfp_vae.substrate import Tensor, ps, tfd
 
 __all__ = ["joint_distribution", "joint_of"]
@@ -66,11 +67,14 @@ class _Decoded(tfd.Distribution):
         return self._reshaped.experimental_default_event_space_bijector()
 
 
-def joint_distribution(vae: Any) -> tfd.JointDistributionNamed:
+def joint_distribution(
+    vae: Any, conditions: dict[str, Any] | None = None
+) -> tfd.JointDistributionNamed:
     """p(z) p(x|z): see `VAE.joint_distribution`.
 
     Args:
         vae: a `VAE` that is built.
+        conditions: by name, one value for all.
 
     Returns:
         A distribution over dicts of `z`, `[..., *latent]`, and `x`,
@@ -85,7 +89,19 @@ def joint_distribution(vae: Any) -> tfd.JointDistributionNamed:
             "on a batch, or fit it, before joint_distribution(). Received: "
             f"{vae.name}."
         )
-    return joint_of(vae.prior_distribution(vae.example_posterior()), vae.decode)
+    given = conditions or {}
+    prior = vae.prior_distribution(
+        vae.example_posterior(), **accepted(vae.prior_distribution, given)
+    )
+    if tuple(prior.batch_shape) == (1,):
+        prior = _only_row(prior)
+    given = accepted(vae.decode, given)
+    return joint_of(prior, lambda z: vae.decode(z, **given))
+
+
+def _only_row(prior: tfd.Distribution) -> tfd.Distribution:
+    """A prior under one condition, as one for all."""
+    return tfd.BatchReshape(prior, [])
 
 
 def joint_of(

@@ -2,9 +2,18 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from tfp_vae.entries import accepted, conditions_of, repeated
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["ChecksData", "LatentModel", "check_model"]
+__all__ = [
+    "ChecksData",
+    "LatentModel",
+    "MeetsGaps",
+    "check_model",
+    "likelihood_of",
+    "marker_of",
+    "prior_of",
+]
 
 
 class LatentModel(Protocol):
@@ -68,8 +77,44 @@ class ChecksData(Protocol):
         """
 
 
+@runtime_checkable
+class MeetsGaps(Protocol):
+    """A model of data in which elements may be missing.
+
+    Attributes:
+        missing_values: the number that marks them, or None.
+    """
+
+    missing_values: float | None
+
+    def observed_likelihood(
+        self, likelihood: tfd.Distribution, seed: Any = None
+    ) -> tfd.Distribution:
+        """The likelihood of what is observed.
+
+        Args:
+            likelihood: p(x|z).
+            seed: of TFP's.
+
+        Returns:
+            A distribution whose `log_prob` leaves out what is missing.
+        """
+
+
+def marker_of(model: Any) -> float | None:
+    """What marks missing elements of the data of a model.
+
+    Args:
+        model: any.
+
+    Returns:
+        A number, or None if none may be missing.
+    """
+    return model.missing_values if isinstance(model, MeetsGaps) else None
+
+
 def check_model(model: Any) -> None:
-    """Refuses what is no `LatentModel`.
+    """Refuses what is not a `LatentModel`.
 
     Args:
         model: any object.
@@ -90,3 +135,49 @@ def check_model(model: Any) -> None:
             f"without {', '.join(lacking)}. Add them to your model, or give a "
             "VAE."
         )
+
+
+def prior_of(
+    model: LatentModel, posterior: tfd.Distribution, x: Any, **options: Any
+) -> tfd.Distribution:
+    """p(z), or p(z|conditions).
+
+    Args:
+        model: whose prior it is.
+        posterior: q(z|x).
+        x: data, `[B, *event]`, or a dict of it and of conditions.
+        **options: further arguments of `prior_distribution`.
+
+    Returns:
+        A distribution of batch shape `[]` or `[B]`.
+    """
+    given = accepted(model.prior_distribution, conditions_of(x))
+    return model.prior_distribution(posterior, **options, **given)
+
+
+def likelihood_of(
+    model: LatentModel,
+    z: Tensor,
+    x: Any,
+    samples: int | None = None,
+    seed: Any = None,
+) -> tfd.Distribution:
+    """p(x|z), or p(x|z, conditions).
+
+    Args:
+        model: whose likelihood it is.
+        z: `[B, *latent]`, or with samples `[S * B, *latent]`.
+        x: data, `[B, *event]`, or a dict of it and of conditions.
+        samples: S, or None.
+        seed: of TFP's, of the draws that complete data for a model of what is
+            missing.
+
+    Returns:
+        A distribution of as many rows as z has; where data may have gaps, its
+        `log_prob` is that of what was observed.
+    """
+    given = accepted(model.decode, repeated(conditions_of(x), samples))
+    likelihood = model.decode(z, **given)
+    if isinstance(model, MeetsGaps):
+        return model.observed_likelihood(likelihood, seed)
+    return likelihood

@@ -61,6 +61,8 @@ from tfp_vae.layers.sample import (
     Sample,
     to_tensor,
 )
+from tfp_vae.layers.self_masking import SelfMasking
+from tfp_vae.layers.table_features import TableFeatures
 
 __all__ = [
     "CategoricalMixtureOfOneHotCategorical",
@@ -100,6 +102,8 @@ __all__ = [
     "MultivariateNormalTriL",
     "OneHotCategorical",
     "Sample",
+    "SelfMasking",
+    "TableFeatures",
     "VampPrior",
     "to_tensor",
 ]

@@ -5,6 +5,7 @@ here, once for each call of `fit`, `evaluate` or `predict`: all of them when the
 data are arrays, the first batch when they come from a pipeline.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +13,9 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.checks import in_dtype_of
+from tfp_vae.distributions.observed import Observed
+from tfp_vae.entries import conditions_of, with_x, x_of
+from tfp_vae.evaluation.model import prior_of
 from tfp_vae.models.dry_run import try_shapes
 from tfp_vae.models.nonfinite_guard import all_finite
 from tfp_vae.models.support import (
@@ -26,6 +30,16 @@ from tfp_vae.training.data import Seen, as_keras_would, look, peek
 from tfp_vae.warn import warn_user
 
 __all__ = ["examine"]
+
+# What to do about a value that is no number.
+_X = (
+    "Remove or impute them; or, if they mark what was not observed, say so by "
+    "VAE(..., missing_values=...)"
+)
+_CONDITION = (
+    "A condition has no missing values: remove such rows, impute them, or give "
+    "what is missing a class of its own"
+)
 
 
 def examine(
@@ -42,7 +56,8 @@ def examine(
 
     Args:
         model: a `VAE`.
-        x: arrays or a pipeline, as `keras.Model.fit` takes them.
+        x: arrays or a pipeline, as `keras.Model.fit` takes them; with
+            conditions dicts of arrays.
         y: targets, when x are arrays.
         sample_weight: weights, when x are arrays.
         support: whether to try the target on the likelihood.
@@ -60,10 +75,13 @@ def examine(
     x_seen, y_seen, x = peek(x, y)
     if isinstance(x_seen, (list, tuple)):
         raise TypeError(
-            "The data of a VAE are one array [N, *event]. Received: a "
-            f"{type(x_seen).__name__} of {len(x_seen)} items. Give "
-            "np.asarray(x)."
+            "The data of a VAE are one array [N, *event], or a dict of it and "
+            f"of conditions. Received: a {type(x_seen).__name__} of "
+            f"{len(x_seen)} items. Give np.asarray(x), or "
+            '{"x": x, "label": labels}.'
         )
+    is_dict = isinstance(x_seen, dict)
+    conditions, x_seen = conditions_of(x_seen), x_of(x_seen)
     if not hasattr(x_seen, "shape") or not x_seen.shape or not x_seen.shape[0]:
         received = (
             f"shape {x_seen.shape}" if hasattr(x_seen, "shape") else x_seen
@@ -85,13 +103,38 @@ def examine(
                 "learned. Received: zeros alone. Leave sample_weight out for "
                 "examples that count alike."
             )
-        y = x if y is None else y
-    seen = target = look("x", x_seen)
+        y = x_of(x) if y is None else y
+    missing = model.missing_values
+    seen = target = look("x", x_seen, _X, missing)
+    conditions = _check_conditions(conditions, len(seen.array))
     if y_seen is not None and y_seen is not x_seen:
-        target = look("y", y_seen)
+        target = look("y", y_seen, _X, missing)
+
+    def with_conditions(rows: Any) -> Any:
+        x = _tensor(seen.array[rows])
+        if not conditions and not is_dict:
+            return x
+        return {n: _tensor(c[rows]) for n, c in conditions.items()} | {"x": x}
+
     with strategy_scope(model):
-        _try_rows(model, seen, target, support)
+        _try_rows(model, with_conditions, target, support)
     return x, y
+
+
+def _check_conditions(
+    conditions: dict[str, Any], rows: int
+) -> dict[str, np.ndarray]:
+    """Conditions as arrays, one row for each example, none missing."""
+    found = {}
+    for name, values in conditions.items():
+        array = look(name, values, _CONDITION).array
+        if len(array) != rows:
+            raise ValueError(
+                "All entries have one row for each example. Received: "
+                f"{name} of {len(array)} rows, x of {rows} rows."
+            )
+        found[name] = array
+    return found
 
 
 def _only_one(data: Any) -> Any:
@@ -100,19 +143,25 @@ def _only_one(data: Any) -> Any:
     return data[0] if alone and hasattr(data[0], "shape") else data
 
 
+def _tensor(rows: np.ndarray) -> Tensor:
+    return ops.convert_to_tensor(as_keras_would(rows))
+
+
 def _try_rows(
-    model: keras.Model, seen: Seen, target: Seen, support: bool
+    model: keras.Model,
+    data_of: Callable[[Any], Any],
+    target: Seen,
+    support: bool,
 ) -> None:
     """Calls model and objective on a few rows, and tries the support of all."""
     # The rows of x and of its target belong together.
     rows = target.rows
     if not support:
-        x = ops.convert_to_tensor(as_keras_would(seen.array[rows]))
-        try_shapes(model, model, x)
+        try_shapes(model, model, data_of(rows))
         return
 
     def likelihood_of(rows: Any) -> tfd.Distribution:
-        return _likelihood(model, seen.array[rows], target.array[rows])
+        return _likelihood(model, data_of(rows), _tensor(target.array[rows]))
 
     look_at = Support(likelihood_of(rows), model.objective.num_samples, target)
     try:
@@ -131,18 +180,15 @@ def _try_rows(
         model.warned_of_values = True
 
 
-def _likelihood(
-    model: keras.Model, x: np.ndarray, target: np.ndarray
-) -> tfd.Distribution:
+def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
     """The likelihood of a few rows, after a pass through the objective too."""
-    x, target = (ops.convert_to_tensor(as_keras_would(v)) for v in (x, target))
     samples = model.objective.num_samples
 
-    def run(x: Tensor, target: Tensor) -> tuple[Any, ...]:
+    def run(x: Any, target: Tensor) -> tuple[Any, ...]:
         posterior, z, likelihood = model(x)
-        model.compute_terms(target, (posterior, z, likelihood))
+        model.compute_terms(with_x(x, target), (posterior, z, likelihood))
         target = in_dtype_of(likelihood, copies(target, samples))
-        prior = model.prior_distribution(posterior)
+        prior = prior_of(model, posterior, x)
         return posterior, prior, likelihood, target
 
     parts = (
@@ -150,6 +196,10 @@ def _likelihood(
         model.decoder,
         model.prior,
         model.objective,
+        model.missing_model,
         samples,
     )
-    return model.dry_run(model, parts, run, x, target)[-2]
+    likelihood = model.dry_run(model, parts, run, x, target)[-2]
+    if model.missing_values is None:
+        return likelihood
+    return Observed(likelihood, model.missing_values)

@@ -8,21 +8,26 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
+from tfp_vae.checks import check_is_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
-from tfp_vae.distributions.serialization import deserialize, serialize
+from tfp_vae.distributions.observed import complete
+from tfp_vae.entries import accepted, conditions_of, repeated, with_x, x_of
+from tfp_vae.evaluation.model import likelihood_of, prior_of
+from tfp_vae.layers.activations import warn_of_activation
 from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
+from tfp_vae.models.conditional import Conditional
+from tfp_vae.models.conditions import Entry, Part
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial, try_shapes
+from tfp_vae.models.missing import Incomplete, check_missing
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
     check_prior,
     fits,
-    run_part,
-    run_prior,
 )
-from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
+from tfp_vae.models.saving import Saved
+from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
@@ -33,11 +38,8 @@ __all__ = ["LatentVariableModel"]
 # Samples behind the `kl` of `predict`, where no closed form is known.
 _PREDICT_KL_SAMPLES = 16
 
-# The name under which the state of the training noise is saved.
-_NOISE = "seed_generator_state"
 
-
-class LatentVariableModel(FastFit, keras.Model):
+class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
     """Encoder, decoder, prior and objective, put together as one Keras model.
 
     What the model is and how it is saved; `VAE` adds what users call.
@@ -48,6 +50,8 @@ class LatentVariableModel(FastFit, keras.Model):
         prior: p(z), as for `VAE`.
         objective: as for `VAE`.
         seed: as for `VAE`.
+        missing_values: as for `VAE`.
+        missing_model: as for `VAE`.
         **kwargs: of `keras.Model`.
 
     Call arguments:
@@ -91,9 +95,16 @@ class LatentVariableModel(FastFit, keras.Model):
         prior: tfd.Distribution | keras.layers.Layer | None = None,
         objective: keras.layers.Layer | None = None,
         seed: int | None = None,
+        missing_values: float | None = None,
+        missing_model: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.missing_values = check_missing(missing_values, missing_model)
+        self.missing_model = missing_model
+        if missing_values is not None:
+            # In half precision a value might be taken for the marker.
+            self.autocast = False
         check_layer(encoder, "encoder")
         check_layer(decoder, "decoder")
         check_prior(prior)
@@ -103,6 +114,8 @@ class LatentVariableModel(FastFit, keras.Model):
         self.objective = check_objective(
             ELBO() if objective is None else objective
         )
+        # What the model was built for, where the data have conditions.
+        self.entries: dict[str, Entry] = {}
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         # Evaluation has noise of its own, the same at every call: two models,
@@ -117,40 +130,52 @@ class LatentVariableModel(FastFit, keras.Model):
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
-            keras.metrics.Mean(name)
-            for name in getattr(self.objective, "report_names", ())
+            keras.metrics.Mean(name) for name in self.objective.report_names
         ]
 
     # The model.
 
-    def _build_if_parts_are_built(self) -> None:
-        shape = getattr(self.encoder, "input_shape", None)
-        parts_are_built = self.encoder.built and self.decoder.built
-        if not self.built and parts_are_built and shape is not None:
-            self.build(shape)
+    def _may_use_any_entry(self) -> bool:
+        return any(
+            getattr(type(self), name) is not getattr(LatentVariableModel, name)
+            for name in (
+                "call",
+                "encode",
+                "decode",
+                "prior_distribution",
+                "compute_loss",
+                "compute_terms",
+            )
+        )
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Makes all weights, by passing zeros through once.
 
         Args:
-            input_shape: the shape of x, the batch dimension included.
+            input_shape: the shape of x, the batch dimension included; with
+                conditions, a dict of the shapes of all entries.
 
         Raises:
             TypeError, ValueError: as a call of the model does.
         """
         self.built = True  # `call` must not come back here
 
-        def run(x: Tensor) -> tuple[tfd.Distribution, ...]:
+        def run(x: Any) -> tuple[tfd.Distribution, ...]:
             posterior, _, likelihood = self.call(x)
-            return posterior, likelihood, self.prior_distribution(posterior)
+            if self.missing_model is not None:
+                event = tuple(likelihood.event_shape)
+                self.missing_model(ops.zeros((1, *event), likelihood.dtype))
+            return posterior, likelihood, prior_of(self, posterior, x)
 
-        zeros = ops.zeros((1, *input_shape[1:]), dtype=self.compute_dtype)
+        zeros = self._zeros(input_shape)
         try_shapes(self, run, zeros)
         compute_terms = type(self).compute_terms
         if compute_terms is not LatentVariableModel.compute_terms:
             self._build_for_terms(zeros)
+        warn_of_activation(self.encoder)
+        warn_of_activation(self.decoder)
 
-    def _build_for_terms(self, x: Tensor) -> None:
+    def _build_for_terms(self, x: Any) -> None:
         """Makes the weights of layers that `compute_terms` of a subclass calls.
 
         Keras loads weights into layers that are built only. The target is a
@@ -161,10 +186,10 @@ class LatentVariableModel(FastFit, keras.Model):
         with contextlib.suppress(Exception):
             outputs = self.call(x)
             target = outputs[-1].sample(seed=tfp_seed(0))[:1]
-            self.compute_terms(target, outputs)
+            self.compute_terms(with_x(x, target), outputs)
 
     def call(
-        self, x: Tensor, training: bool | None = None
+        self, x: Any, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
         posterior = self.encode(x, training=training)
         if training and (
@@ -176,47 +201,66 @@ class LatentVariableModel(FastFit, keras.Model):
                 f"nothing would complain. Received: {posterior.name}."
             )
         samples = self.objective.num_samples
-        seed = tfp_seed(
-            self.seed_generator if training else self._evaluation_seed_generator
-        )
+        conditions = conditions_of(x)
+        seed = self._next_seed(training)
         if samples == 1:
             z = posterior.sample(seed=seed)
-            return posterior, z, self.decode(z, training=training)
-        z = posterior.sample(samples, seed=seed)
-        if isinstance(self.objective, Objective):
-            z = self.objective.latents(z)
-        return posterior, z, self.decode(as_one_batch(z), training=training)
+            given = accepted(self.decode, conditions)
+            return posterior, z, self.decode(z, training=training, **given)
+        z = self.objective.latents(posterior.sample(samples, seed=seed))
+        given = accepted(self.decode, repeated(conditions, samples))
+        likelihood = self.decode(as_one_batch(z), training=training, **given)
+        return posterior, z, likelihood
 
-    def encode(
-        self, x: Tensor, training: bool | None = None
-    ) -> tfd.Distribution:
+    def _next_seed(self, training: bool | None) -> Tensor:
+        return tfp_seed(
+            self.seed_generator if training else self._evaluation_seed_generator
+        )
+
+    def encode(self, x: Any, training: bool | None = None) -> tfd.Distribution:
         """The posterior q(z|x).
 
         Args:
-            x: `[B, *event]`.
+            x: `[B, *event]`, or a dict of it and of conditions.
             training: whether layers such as Dropout are in training.
 
         Returns:
             A distribution of batch shape `[B]` over the latent event.
+
+        Raises:
+            TypeError, ValueError: if an entry that the encoder asks for is
+                lacking or does not fit, or no part asks for one that is given.
         """
-        return check_distribution(
-            run_part(self.encoder, x, training),
+        conditions = conditions_of(x)
+        x, observed = self._split(x_of(x))
+        if conditions:
+            conditions = self._rows(conditions, ops.shape(x)[0])
+        entries = {**conditions, "x": x, "observed": observed}
+        part = Part(self.encoder, "encoder", "x", conditions)
+        return check_is_distribution(
+            part(entries, training=training),
             "the encoder",
             "MultivariateNormalDiag",
         )
 
     def decode(
-        self, z: Tensor, training: bool | None = None
+        self, z: Tensor, training: bool | None = None, **conditions: Any
     ) -> tfd.Distribution:
-        """The likelihood p(x|z).
+        """The likelihood p(x|z), or p(x|z, conditions).
 
         Args:
             z: `[B, *latent]`.
             training: whether layers such as Dropout are in training.
+            **conditions: by name, `[B, ...]` or one value for all.
 
         Returns:
             A distribution of batch shape `[B]` over the examples.
+
+        Raises:
+            TypeError, ValueError: as `encode`.
         """
+        if conditions:
+            conditions = self._rows(conditions, ops.shape(z)[0])
         expected = getattr(self.decoder, "input_shape", None)
         received = static_shape(ops.shape(z))
         if (
@@ -229,27 +273,41 @@ class LatentVariableModel(FastFit, keras.Model):
                 f"of shape {received}, a decoder for {expected}. Give encoder "
                 "and decoder the same latent size."
             )
-        return check_distribution(
-            run_part(self.decoder, z, training),
+        part = Part(self.decoder, "decoder", "z", conditions)
+        return check_is_distribution(
+            part({**conditions, "z": z}, training=training),
             "the decoder",
             "IndependentNormal",
         )
 
     def prior_distribution(
-        self, posterior: tfd.Distribution, training: bool | None = None
+        self,
+        posterior: tfd.Distribution,
+        training: bool | None = None,
+        **conditions: Any,
     ) -> tfd.Distribution:
-        """The prior p(z).
+        """The prior p(z), or p(z|conditions).
 
         Args:
             posterior: q(z|x), whose event shape and dtype the default takes.
             training: whether layers such as Dropout are in training.
+            **conditions: by name, `[B, ...]` or one value for all.
 
         Returns:
             A distribution over the latent event.
+
+        Raises:
+            TypeError, ValueError: as `encode`.
         """
         if isinstance(self.prior, keras.layers.Layer):
-            return check_distribution(
-                run_prior(self.prior, self.encode, training),
+            if conditions:
+                rows = posterior.batch_shape_tensor()[0]
+                if None not in tuple(posterior.batch_shape):
+                    rows = posterior.batch_shape[0]
+                conditions = self._rows(conditions, rows, check=False)
+            part = Part(self.prior, "prior", None, conditions)
+            return check_is_distribution(
+                part(conditions, encoder=self.encode, training=training),
                 "the prior",
                 "MixturePrior",
             )
@@ -261,7 +319,7 @@ class LatentVariableModel(FastFit, keras.Model):
 
     def compute_loss(
         self,
-        x: Tensor = None,
+        x: Any = None,
         y: Tensor = None,
         y_pred: Any = None,
         sample_weight: Tensor = None,
@@ -270,7 +328,7 @@ class LatentVariableModel(FastFit, keras.Model):
         """Minus the mean objective, plus what layers added to the loss.
 
         Args:
-            x: data, `[B, *event]`.
+            x: data, `[B, *event]`, or a dict of it and of conditions.
             y: the target, by default x.
             y_pred: what `call` returned.
             sample_weight: `[B]`. The loss is the mean of weight times loss, as
@@ -285,7 +343,8 @@ class LatentVariableModel(FastFit, keras.Model):
             added = super().compute_loss(
                 x=x, y=y, y_pred=y_pred, training=training
             )
-        terms = self.compute_terms(x if y is None else y, y_pred, training)
+        target = x if y is None else with_x(x, y)
+        terms = self.compute_terms(target, y_pred, training)
         self._log_likelihood_tracker.update_state(
             terms.log_likelihood, sample_weight
         )
@@ -298,12 +357,12 @@ class LatentVariableModel(FastFit, keras.Model):
         return added + reduce_loss(-terms.objective, sample_weight)
 
     def compute_terms(
-        self, x: Tensor, y_pred: Any, training: bool = False
+        self, x: Any, y_pred: Any, training: bool = False
     ) -> ObjectiveTerms:
         """The terms of the objective for each example.
 
         Args:
-            x: the target, `[B, *event]`.
+            x: the target, `[B, *event]`; a dict where the data are one.
             y_pred: what `call` returned.
             training: whether in training.
 
@@ -311,11 +370,15 @@ class LatentVariableModel(FastFit, keras.Model):
             `log_likelihood`, `kl` and `objective`, each `[B]`, nats.
         """
         posterior, z, likelihood = y_pred
+        seed = None
+        if self.missing_model is not None:
+            seed = self._next_seed(training)
+        likelihood = self.observed_likelihood(likelihood, seed)
         return self.objective(
-            x,
+            x_of(x),
             posterior=posterior,
             likelihood=likelihood,
-            prior=self.prior_distribution(posterior, training),
+            prior=prior_of(self, posterior, x, training=training),
             z=z,
             training=training,
         )
@@ -342,11 +405,12 @@ class LatentVariableModel(FastFit, keras.Model):
         ):
             return self._summary(x), non_trainable
 
-    def _summary(self, x: Tensor) -> dict[str, Tensor]:
-        posterior = self.encode(x)
+    def _summary(self, data: Any) -> dict[str, Tensor]:
+        x = x_of(data)
+        posterior = self.encode(data)
         z_mean = mean_or_mode(posterior)
-        likelihood = self.decode(z_mean)
-        prior = self.prior_distribution(posterior)
+        likelihood = likelihood_of(self, z_mean, data, seed=tfp_seed(0))
+        prior = prior_of(self, posterior, data)
         try:
             kl = kl_divergence(posterior, prior)
         except NotImplementedError:
@@ -355,7 +419,7 @@ class LatentVariableModel(FastFit, keras.Model):
             )
             kl = mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
         summary = {
-            "mean": mean_or_mode(likelihood),
+            "mean": mean_or_mode(complete(likelihood)),
             "z_mean": z_mean,
             "z_stddev": stddev_or_estimate(posterior),
             "kl": kl,
@@ -366,18 +430,6 @@ class LatentVariableModel(FastFit, keras.Model):
             )
             summary["elbo"] = summary["log_likelihood"] - kl
         return summary
-
-    # What a look at model or data asks.
-
-    def example_posterior(self) -> tfd.Distribution:
-        """The posterior of one example of zeros.
-
-        Returns:
-            A distribution of batch shape `[1]`: for the shape and the dtype of
-            the latent space, which a prior takes from it.
-        """
-        shape = self.get_build_config()["input_shape"]
-        return self.encode(ops.zeros((1, *shape[1:]), self.compute_dtype))
 
     def check_data(self, x: Any, support: bool = True) -> None:
         """Builds the model if need be, and refuses data that do not fit.
@@ -390,51 +442,3 @@ class LatentVariableModel(FastFit, keras.Model):
             TypeError, ValueError: as `fit`.
         """
         examine(self, x, None, support=support)
-
-    # Saving.
-
-    def get_config(self) -> dict[str, Any]:
-        prior = self.prior
-        if isinstance(prior, keras.layers.Layer):
-            prior = keras.saving.serialize_keras_object(prior)
-        elif prior is not None:
-            prior = {"distribution": serialize(prior)}
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "prior": prior,
-            "objective": keras.saving.serialize_keras_object(self.objective),
-            "seed": self.seed,
-        }
-
-    def save_own_variables(self, store: Any) -> None:
-        """Also saves where the noise is, which Keras leaves out.
-
-        Without it a run that is resumed would see the noise of its first epochs
-        again.
-        """
-        super().save_own_variables(store)
-        store[_NOISE] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store: Any) -> None:
-        own = {name: store[name] for name in store.keys() if name != _NOISE}  # noqa: SIM118
-        super().load_own_variables(own)
-        self.seed_generator.state.assign(store[_NOISE][...])
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "LatentVariableModel":
-        config = dict(config)
-        prior = config.pop("prior", None)
-        if prior is not None and "distribution" in prior:
-            prior = deserialize(prior["distribution"])
-        elif prior is not None:
-            prior = keras.saving.deserialize_keras_object(prior)
-        parts: dict[str, Any] = {
-            name: keras.saving.deserialize_keras_object(config.pop(name))
-            for name in ("encoder", "decoder", "objective")
-            if name in config
-        }
-        if prior is not None:
-            parts["prior"] = prior
-        return cls(**parts, **config)

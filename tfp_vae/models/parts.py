@@ -1,7 +1,6 @@
-"""What a VAE is made of: checked when it is put together, and called."""
+"""What a VAE is made of: checked when it is put together."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,57 +10,15 @@ from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.objectives import Objective
+from tfp_vae.substrate import tfd
 
 __all__ = [
     "check_layer",
     "check_objective",
     "check_prior",
     "fits",
-    "run_part",
-    "run_prior",
 ]
-
-
-def run_part(
-    layer: keras.layers.Layer, inputs: Tensor, training: bool | None
-) -> Any:
-    """Calls a layer, and says whether in training if it asks.
-
-    On JAX Keras passes `training` to the outermost `call` alone.
-
-    Args:
-        layer: encoder or decoder.
-        inputs: what it is called with.
-        training: whether in training.
-
-    Returns:
-        What the layer returns.
-    """
-    return layer(inputs, **_asked_for(layer, training=training))
-
-
-def run_prior(
-    layer: keras.layers.Layer,
-    encode: Callable[..., tfd.Distribution],
-    training: bool | None,
-) -> Any:
-    """Calls a learned prior with what it asks for in its signature.
-
-    Args:
-        layer: the prior.
-        encode: from x, `[B, *event]`, to q(z|x); passed on as `encoder`.
-        training: whether in training.
-
-    Returns:
-        What the layer returns.
-    """
-    return layer(None, **_asked_for(layer, encoder=encode, training=training))
-
-
-def _asked_for(layer: keras.layers.Layer, **offers: Any) -> dict[str, Any]:
-    names = inspect.signature(layer.call).parameters
-    return {name: offers[name] for name in offers if name in names}
 
 
 def check_layer(part: Any, role: str) -> None:
@@ -72,7 +29,7 @@ def check_layer(part: Any, role: str) -> None:
         role: "encoder" or "decoder".
 
     Raises:
-        TypeError: if it is no layer.
+        TypeError: if it is not a layer.
         ValueError: if a layer within adds a KL divergence to the loss.
     """
     if not isinstance(part, keras.layers.Layer):
@@ -98,8 +55,8 @@ def _all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
         yield from _all_layers(inner)
 
 
-def check_objective(objective: Any) -> keras.layers.Layer:
-    """Refuses an objective that is not a layer such as `ELBO()`.
+def check_objective(objective: Any) -> Objective:
+    """Refuses what is not an `Objective`, such as the class `ELBO`.
 
     Args:
         objective: the argument.
@@ -108,15 +65,14 @@ def check_objective(objective: Any) -> keras.layers.Layer:
         The argument.
 
     Raises:
-        TypeError: if it is another thing, such as a class.
+        TypeError: if it is another thing.
     """
-    if isinstance(objective, keras.layers.Layer) and hasattr(
-        objective, "num_samples"
-    ):
+    if isinstance(objective, Objective):
         return objective
     raise TypeError(
-        "The objective is a layer such as ELBO(), with the number of samples "
-        f"it asks for in num_samples. Received: {objective!r}."
+        "The objective is a layer such as ELBO(), a subclass of "
+        "tfp_vae.objectives.Objective: one of your own overrides combine(). "
+        f"Received: {objective!r}."
     )
 
 
@@ -127,7 +83,7 @@ def check_prior(prior: Any) -> None:
         prior: the argument.
 
     Raises:
-        TypeError: if it is no distribution, layer or None.
+        TypeError: if it is not a distribution, a layer or None.
         ValueError: if it is a distribution that holds variables.
     """
     if prior is None or isinstance(prior, keras.layers.Layer):

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.checks import in_dtype_of
+from tfp_vae.distributions.observed import complete
 from tfp_vae.distributions.validated import validated
 from tfp_vae.samples import copies
 from tfp_vae.substrate import Tensor, is_discrete, tfd
@@ -65,9 +66,10 @@ class Support:
         self._samples = samples
         width = target.low.size
         columns: Any = [range(width)]
-        parts = [likelihood]
-        if hasattr(likelihood, "log_prob_by_block"):
-            columns, parts = likelihood.columns, likelihood.distributions
+        inside = complete(likelihood)
+        parts = [inside]
+        if hasattr(inside, "log_prob_by_block"):
+            columns, parts = inside.columns, inside.distributions
         self.blocks = [
             _Block(np.array(c), _is_product(part), is_discrete(part))
             for c, part in zip(columns, parts, strict=True)
@@ -88,13 +90,14 @@ class Support:
     def fault(self, rows: np.ndarray) -> str | None:
         """What is wrong with up to four rows of columns, or None."""
         rows = np.resize(rows, (_ROWS, rows.shape[-1]))
+        rows = self.target.marked(rows)
         rows = rows.reshape(_ROWS, *self.target.array.shape[1:])
         tensor = ops.convert_to_tensor(as_keras_would(rows))
         tensor = copies(tensor, self._samples)
         return _fault(self.likelihood, in_dtype_of(self.likelihood, tensor))
 
     def is_outside(self, rows: np.ndarray) -> bool:
-        """Whether rounding is no help."""
+        """Whether the values are outside the support even when rounded."""
         fault = self.fault(rows)
         if fault is None or rows.dtype.kind in "iub":
             return fault is not None
@@ -116,7 +119,7 @@ def _sources(block: _Block, target: Seen) -> list[_Source]:
     """
     found: list[_Source] = ["low", "high"]
     if not block.is_product:
-        found = [*_rows_of_extremes(block.columns, target.array)]
+        found = [*_rows_of_extremes(block.columns, target)]
     every = len(block.columns) == target.low.size
     if block.discrete:
         row = first_fractional_row(
@@ -126,15 +129,19 @@ def _sources(block: _Block, target: Seen) -> list[_Source]:
     return found
 
 
-def _rows_of_extremes(columns: np.ndarray, array: np.ndarray) -> list[int]:
+def _rows_of_extremes(columns: np.ndarray, target: Seen) -> list[int]:
     """The rows of the extreme sums, and, of few columns, of each extreme."""
-    values = array.reshape(len(array), -1)
+    values = target.numbers(target.array).reshape(len(target.array), -1)
     if len(columns) < values.shape[1]:
         values = values[:, columns]
+    low = high = values
+    if target.missing is not None:
+        low, high = (np.nan_to_num(values, nan=n) for n in (np.inf, -np.inf))
+        values = np.nan_to_num(values, nan=0.0)
     sums = values.sum(axis=1)
     rows = [int(sums.argmin()), int(sums.argmax())]
     if len(columns) <= _FEW_COLUMNS:
-        rows += [*values.argmin(axis=0), *values.argmax(axis=0)]
+        rows += [*low.argmin(axis=0), *high.argmax(axis=0)]
     return [int(row) for row in dict.fromkeys(rows)]
 
 
@@ -190,8 +197,8 @@ def first_fault(
         raise ValueError(_outside(support, row, place))
 
     rows = target.flat(target.rows)
-    between = support.fault(rows)
-    if between is not None and support.is_outside(rows):
+    fault = support.fault(rows)
+    if fault is not None and support.is_outside(rows):
         for row in dict.fromkeys(map(int, target.rows)):
             alone = own(row)
             if alone.is_outside(target.flat([row])):
@@ -205,7 +212,7 @@ def first_fault(
             continue
         for values, sources in some:
             if not support.is_outside(values):
-                between = between or support.fault(values)
+                fault = fault or support.fault(values)
                 continue
             columns = _columns_at_fault(support, values, rows[0])
             if columns is None:
@@ -214,7 +221,7 @@ def first_fault(
             alone = own(row)
             if alone.is_outside(target.flat([row])):
                 refuse(row, alone, rows[0])
-    return between
+    return fault
 
 
 def _columns_at_fault(
@@ -278,7 +285,8 @@ def _place(target: Seen, row: int, columns: np.ndarray | None) -> str:
 
 
 def _range(target: Seen) -> str:
-    return f"values from {target.low.min()} to {target.high.max()}"
+    low, high = np.fmin.reduce(target.low), np.fmax.reduce(target.high)
+    return f"values from {low} to {high}"
 
 
 def _outside(
@@ -318,23 +326,24 @@ def unscaled(support: Support) -> str | None:
     target, columns = support.target, support.continuous
     if target.array.dtype.kind not in "iu" or not columns.size:
         return None
-    low, high = target.low[columns].min(), target.high[columns].max()
-    if max(-int(low), int(high)) <= _LARGE:
+    low = np.fmin.reduce(target.low[columns])
+    high = np.fmax.reduce(target.high[columns])
+    if np.isnan(low) or max(-int(low), int(high)) <= _LARGE:
         return None
     return (
         f"{support.likelihood.name} is continuous and starts near 0 with a "
-        f"scale near 1, but the data are integers from {low} to {high}: "
-        "training will be slow or fail. Scale them, such as x / 255 for the "
-        "levels of an image, or (x - x.mean(axis=0)) / x.std(axis=0); or take "
-        "a likelihood of counts or levels, such as IndependentPoisson or "
-        "DiscretizedLogistic."
+        f"scale near 1, but the data are integers from {int(low)} to "
+        f"{int(high)}: training will be slow or fail. Scale them, such as "
+        "x / 255 for the levels of an image, or (x - x.mean(axis=0)) / "
+        "x.std(axis=0); or take a likelihood of counts or levels, such as "
+        "IndependentPoisson or DiscretizedLogistic."
     )
 
 
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        # What TFP warns of while it validates is no fault of the data.
+        # What TFP warns of while it validates is not about the data.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log_prob = validated(likelihood).log_prob(target)

@@ -6,17 +6,21 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int
+from tfp_vae.entries import accepted, conditions_of
+from tfp_vae.evaluation.compiled import forget
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
 from tfp_vae.evaluation.joint import joint_distribution
+from tfp_vae.evaluation.model import prior_of
 from tfp_vae.keras_internals import has_value
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial
 from tfp_vae.models.latent_variable_model import LatentVariableModel
 from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
+from tfp_vae.models.on_batch import OnBatch
 from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
 from tfp_vae.training.data import Data
 
@@ -24,7 +28,7 @@ __all__ = ["VAE"]
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
-class VAE(LatentVariableModel):
+class VAE(OnBatch, LatentVariableModel):
     """A variational autoencoder whose decoder returns any distribution.
 
     ```none
@@ -46,10 +50,23 @@ class VAE(LatentVariableModel):
             as `VampPrior` is), or None for the standard normal.
         objective: a layer such as `ELBO`, by default `ELBO()`.
         seed: an int that makes the noise of training repeatable, or None.
+        missing_values: the number that marks elements of x that are missing,
+            such as `np.nan`; None if none may be. The encoder sees 0 in their
+            place, and a mask of 1 where observed if it asks for `observed`; the
+            log-likelihood is that of the others.
+        missing_model: a layer from completed data, `[B, *event]`, to a
+            `tfd.Distribution` over the mask, such as `SelfMasking`, where being
+            missing depends on the value; None where it does not.
         **kwargs: of `keras.Model`.
 
+    Data are arrays, or dicts of arrays: `"x"` is what the likelihood is of,
+    every other entry is a condition. Each part is called with what it asks for:
+    a functional model with the entries that its inputs name, a subclass with
+    those that are arguments of its `call`, a part of one tensor with x (z)
+    alone.
+
     Call arguments:
-        x: `[B, *event]`.
+        x: `[B, *event]`, or a dict of it and of conditions.
 
     Returns:
         `(posterior, z, likelihood)`: two distributions and the draw between
@@ -59,8 +76,9 @@ class VAE(LatentVariableModel):
     Raises:
         TypeError: if encoder, decoder or prior is not what it should be, or
             returns a tensor.
-        ValueError: if shapes do not fit, or the posterior lets no gradient
-            through.
+        ValueError: if shapes do not fit, the posterior lets no gradient
+            through, an entry is lacking or of no use, or the likelihood cannot
+            leave out what is missing.
 
     Example:
     ```python
@@ -106,7 +124,7 @@ class VAE(LatentVariableModel):
                 TensorFlow XLA compiles steps that run at once, if `fit` takes
                 1,000 of them or more and there are neither convolutions nor
                 assertions in them. It draws other noise from the same seed.
-            **kwargs: of `keras.Model.compile`, but for those that belong to a
+            **kwargs: of `keras.Model.compile`, except those that belong to a
                 loss or to metrics of an output.
 
         Raises:
@@ -130,6 +148,7 @@ class VAE(LatentVariableModel):
                 f"Received: {name}={value!r}."
             )
         self.dry_run = Trial()
+        forget(self)
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
@@ -242,40 +261,6 @@ class VAE(LatentVariableModel):
             x, y, batch_size, verbose, sample_weight, *args, **kwargs
         )
 
-    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """One step, as `keras.Model.train_on_batch`; values go unchecked.
-
-        Args:
-            x: data, `[B, *event]`.
-            *args: of `keras.Model.train_on_batch`.
-            **kwargs: of `keras.Model.train_on_batch`.
-
-        Returns:
-            The loss and its terms.
-        """
-        self._build_on(x)
-        return super().train_on_batch(x, *args, **kwargs)
-
-    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss of one batch, as `keras.Model.test_on_batch`.
-
-        Args:
-            x: data, `[B, *event]`.
-            *args: of `keras.Model.test_on_batch`.
-            **kwargs: of `keras.Model.test_on_batch`.
-
-        Returns:
-            The loss and its terms.
-        """
-        self._build_on(x)
-        return super().test_on_batch(x, *args, **kwargs)
-
-    def _build_on(self, x: Any) -> None:
-        # Keras would build the model symbolically on JAX, which no model that
-        # returns distributions survives.
-        if not self.built:
-            examine(self, x, None, support=False)
-
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What the model makes of each example, without noise.
 
@@ -295,12 +280,13 @@ class VAE(LatentVariableModel):
             of 100 draws, the same at each call for batches of one size.
 
         Raises:
-            TypeError, ValueError: as `fit`, but for the support.
+            TypeError, ValueError: as `fit`, except that data outside of the
+                support are let through.
         """
         x, _ = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Any) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.
 
         Of either, where TFP knows no mean: the mode; else the median, of
@@ -309,15 +295,22 @@ class VAE(LatentVariableModel):
         size.
 
         Args:
-            x: `[B, *event]`.
+            x: `[B, *event]`, or a dict of it and of conditions.
 
         Returns:
             `[B, *event]`.
         """
-        return mean_or_mode(self.decode(mean_or_mode(self.encode(x))))
+        z = mean_or_mode(self.encode(x))
+        return mean_or_mode(
+            self.decode(z, **accepted(self.decode, conditions_of(x)))
+        )
 
     def sample(
-        self, n: int, seed: int | None = None, mean: bool = False
+        self,
+        n: int,
+        seed: int | None = None,
+        mean: bool = False,
+        **conditions: Any,
     ) -> Tensor:
         """Draws new data: z from the prior, x from the likelihood.
 
@@ -326,12 +319,15 @@ class VAE(LatentVariableModel):
             seed: an int for the same draws again, or None.
             mean: whether to give the mean of the likelihood at each z, found as
                 in `reconstruct`, rather than a draw. z is that of the draw.
+            **conditions: by name, `[n, ...]` or one value for all:
+                `vae.sample(16, label=7)`.
 
         Returns:
             `[n, *event]`.
 
         Raises:
-            ValueError: if the model is not built yet, or n is no int >= 1.
+            ValueError: if the model is not built yet, n is not an int >= 1, or
+                a condition is lacking, of no use, or has another shape.
         """
         check_positive_int("n", n)
         if not self.built:
@@ -340,8 +336,12 @@ class VAE(LatentVariableModel):
                 "Call it on a batch, or fit it, before sample()."
             )
         z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
-        prior = self.prior_distribution(self.example_posterior())
-        likelihood = self.decode(prior.sample(n, seed=z_seed))
+        conditions = self._rows(conditions, n)
+        prior = prior_of(self, self.example_posterior(), conditions | {"x": ()})
+        # A prior that is conditional is one for each row already.
+        rows = () if tuple(prior.batch_shape) else n
+        z = prior.sample(rows, seed=z_seed)
+        likelihood = self.decode(z, **accepted(self.decode, conditions))
         return (
             mean_or_mode(likelihood) if mean else likelihood.sample(seed=x_seed)
         )
@@ -357,42 +357,30 @@ class VAE(LatentVariableModel):
     ) -> MarginalLogLikelihood:
         """Estimates log p(x) by importance sampling from the posterior.
 
-        ```none
-        log p(x) ~ log(1 / S sum_s w_s),   w_s = p(x|z_s) p(z_s) / q(z_s|x)
-        ```
-
-        A lower bound on average, tight as S grows. Compiled; memory does not
-        grow with S.
+        It is `tfp_vae.evaluation.marginal_log_likelihood` of this model, where
+        formula, limits and source are documented.
 
         Args:
-            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-                `(x, y)` that can be gone through several times.
-            num_samples: S, draws of z for each example; rounded up to a whole
-                number of equal chunks.
+            x: data, `[N, *event]`, or a pipeline of batches.
+            num_samples: draws of z for each example.
             batch_size: examples at a time.
             seed: an int for the same estimate again, or None.
             verbose: whether to show the progress.
-            y: the target of the likelihood, `[N, *event]`, by default x; of a
-                pipeline, that of its batches.
+            y: the target of the likelihood, by default x.
 
         Returns:
-            `MarginalLogLikelihood`: for each example the estimate in nats, its
-            standard error, the effective sample size, and the Pareto k-hat that
-            tells when not to believe the first two.
+            `MarginalLogLikelihood`, each field `[N]`, in nats per example.
 
         Raises:
-            TypeError, ValueError: if the shapes or the values of the data do
-                not fit the model, or a number is not positive.
-
-        Reference:
-            Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
-            2016. https://arxiv.org/abs/1509.00519
+            TypeError, ValueError: as the function does.
         """
         return marginal_log_likelihood(
             self, x, num_samples, batch_size, seed, verbose, y
         )
 
-    def joint_distribution(self) -> tfd.JointDistributionNamed:
+    def joint_distribution(
+        self, **conditions: Any
+    ) -> tfd.JointDistributionNamed:
         """The generative half of the model, p(z) p(x|z), for TFP's samplers.
 
         With x pinned it is the unnormalised posterior, on which any kernel of
@@ -401,6 +389,9 @@ class VAE(LatentVariableModel):
         ```none
         log p(z, x) = log p(z) + log p(x|z)
         ```
+
+        Args:
+            **conditions: by name, one value for all.
 
         Returns:
             A distribution over dicts of `z`, `[..., *latent]`, and `x`,
@@ -425,4 +416,4 @@ class VAE(LatentVariableModel):
         )
         ```
         """
-        return joint_distribution(self)
+        return joint_distribution(self, conditions)

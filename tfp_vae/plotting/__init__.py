@@ -1,5 +1,6 @@
 """Pictures of what a model makes of data. Needs matplotlib."""
 
+from tfp_vae.plotting.anomalies import save_anomalies
 from tfp_vae.plotting.image_panels import save_image_panels
 
-__all__ = ["save_image_panels"]
+__all__ = ["save_anomalies", "save_image_panels"]

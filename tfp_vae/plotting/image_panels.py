@@ -1,10 +1,34 @@
-"""Pictures of what a model makes of data. Needs matplotlib."""
+"""Pictures of data and of what a model returns. Needs matplotlib."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-__all__ = ["save_image_panels"]
+__all__ = ["figure", "save_image_panels"]
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty figure, which no window shows.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures are drawn by matplotlib, which is not installed: "
+            'pip install "tfp-vae[examples]".'
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_image_panels(
@@ -20,19 +44,9 @@ def save_image_panels(
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Pictures are drawn by matplotlib, which is not installed: "
-            'pip install "tfp-vae[examples]".'
-        ) from error
     columns = list(dict.fromkeys(c for row in panels.values() for c in row))
-    figure = Figure(
-        figsize=(3.2 * len(columns), 0.4 + 1.15 * len(panels)),
-        layout="constrained",
-    )
-    axes = figure.subplots(len(panels), len(columns), squeeze=False)
+    canvas = figure(3.2 * len(columns), 0.4 + 1.15 * len(panels))
+    axes = canvas.subplots(len(panels), len(columns), squeeze=False)
     for i, (row, cells) in enumerate(panels.items()):
         for j, column in enumerate(columns):
             axis = axes[i, j]
@@ -44,7 +58,7 @@ def save_image_panels(
                 axis.set_title(column)
             if j == 0:
                 axis.set_ylabel(row)
-    figure.savefig(path, dpi=150)
+    canvas.savefig(path, dpi=150)
 
 
 def _tile(images: np.ndarray, across: int = 6) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_finite",
     "first_fractional_row",
     "look",
+    "observed",
     "peek",
 ]
 
@@ -30,7 +31,7 @@ _BLOCK_BYTES = 2**20
 # short rows.
 _WIDE = 1024
 
-# Strings, objects, dates: numpy's kinds of what is no number.
+# NumPy's kinds of values that are not numbers: strings, objects, dates.
 _NO_NUMBERS = "OUSMm"
 
 
@@ -43,12 +44,25 @@ class Seen(NamedTuple):
         high: the largest ones.
         rows: four telling rows: the first ones, and those of the smallest and
             the largest value of all.
+        missing: what marks elements that are missing, or None. Then `low` and
+            `high` are those of what was observed, NaN where nothing was.
     """
 
     array: np.ndarray
     low: np.ndarray
     high: np.ndarray
     rows: np.ndarray
+    missing: float | None = None
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Rows with NaN where they are missing."""
+        return _with_nan(rows, self.missing)
+
+    def marked(self, rows: np.ndarray) -> np.ndarray:
+        """Rows with the marker for NaN."""
+        if self.missing is None or np.isnan(self.missing):
+            return rows
+        return np.where(np.isnan(rows), self.missing, rows)
 
     def flat(self, rows: Any) -> np.ndarray:
         """Rows with their event as one dimension, of columns."""
@@ -95,28 +109,58 @@ def _blocks(array: np.ndarray) -> list[tuple[int, int]]:
     return [(a, a + rows) for a in range(0, len(array), rows)]
 
 
-def _columns_extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def observed(array: np.ndarray, missing: float | None) -> np.ndarray:
+    """Which elements are not marked as missing.
+
+    Args:
+        array: of any shape.
+        missing: the marker, NaN among others, or None.
+
+    Returns:
+        Bools of the shape of the array.
+    """
+    if missing is None:
+        return np.ones(array.shape, bool)
+    return array == array if np.isnan(missing) else array != missing
+
+
+def _with_nan(array: np.ndarray, missing: float | None) -> np.ndarray:
+    if missing is None or (np.isnan(missing) and array.dtype.kind == "f"):
+        return array
+    return np.where(observed(array, missing), array, np.nan)
+
+
+def _columns_extremes(
+    rows: np.ndarray, least: Callable[..., Any], most: Callable[..., Any]
+) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest value of each column."""
     count, width = rows.shape
     at_once = max(1, _WIDE // max(width, 1))
     whole = count - count % at_once
     if at_once == 1 or not whole:
-        return rows.min(axis=0), rows.max(axis=0)
+        return least(rows), most(rows)
     wide = rows[:whole].reshape(-1, at_once * width)
     rest = rows[whole:]
     low, high = (
         np.concatenate([extreme.reshape(at_once, width), rest])
-        for extreme in (wide.min(axis=0), wide.max(axis=0))
+        for extreme in (least(wide), most(wide))
     )
-    return low.min(axis=0), high.max(axis=0)
+    return least(low), most(high)
 
 
-def look(name: str, values: Any) -> Seen:
+def look(
+    name: str,
+    values: Any,
+    way_out: str = "Remove or impute them",
+    missing: float | None = None,
+) -> Seen:
     """Looks at all values once.
 
     Args:
         name: what they are, for the error.
         values: `[N, *event]`, an array or a tensor.
+        way_out: of values that are not finite.
+        missing: what marks elements that are missing, or None.
 
     Returns:
         The values as a numpy array, with their extremes and telling rows.
@@ -141,38 +185,67 @@ def look(name: str, values: Any) -> Seen:
     # infinity, and cost no array of booleans.
     bounds = _blocks(array)
     low = high = None
+    is_bad = False
     ends = []
+    # The first two carry a NaN on, the others leave it out.
+    least, most = np.minimum.reduce, np.maximum.reduce
+    if missing is not None:
+        least, most = np.fmin.reduce, np.fmax.reduce
     for a, b in bounds:
-        block = array[a:b]
-        lows, highs = _columns_extremes(block.reshape(len(block), -1))
-        ends.append((lows.min(), highs.max()))
-        low = lows if low is None else np.minimum(low, lows)
-        high = highs if high is None else np.maximum(high, highs)
+        block = _with_nan(array[a:b], missing)
+        lows, highs = _columns_extremes(
+            block.reshape(len(block), -1), least, most
+        )
+        ends.append((least(lows), most(highs)))
+        low = lows if low is None else least([low, lows])
+        high = highs if high is None else most([high, highs])
+        # Beside another marker NaN is what it is without one.
+        is_bad |= missing == missing and bool(
+            (np.isnan(block) & observed(array[a:b], missing)).any()
+        )
     extremes = np.array(ends)
-    if not np.isfinite(extremes).all():
-        wrong = ~np.isfinite(array)
+    if missing is None:
+        is_bad = not np.isfinite(extremes).all()
+    elif is_bad or np.isinf(extremes).any():
+        is_bad = True
+    if is_bad:
+        wrong = ~np.isfinite(array) & observed(array, missing)
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
             f"All data must be finite. Received: {int(wrong.sum())} NaN or "
             f"infinite of {array.size} values in {name}, the first "
-            f"({array[place]}) at index {place}. Remove or impute them."
+            f"({array[place]}) at index {place}. {way_out}."
         )
     # Always as many, of one row too: likelihoods of as many are asked.
     rows = [min(row, len(array) - 1) for row in range(_FIRST_ROWS)]
     for find, column in ((np.argmin, 0), (np.argmax, 1)):
-        start, end = bounds[int(find(extremes[:, column]))]
-        at = int(find(array[start:end]))
+        block = extremes[:, column]
+        if missing is not None:
+            block = _without_nan(block, find)
+        start, end = bounds[int(find(block))]
+        block = array[start:end]
+        if missing is not None:
+            block = _without_nan(_with_nan(block, missing), find)
+        at = int(find(block))
         rows.append(start + at // max(array[0].size, 1))
     # As many for all data, though two may be one: a pass is compiled for them.
-    return Seen(array, low, high, np.sort(rows))
+    return Seen(array, low, high, np.sort(rows), missing)
 
 
-def check_finite(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _without_nan(values: np.ndarray, find: Any) -> np.ndarray:
+    """Values of which `find`, a search for an extreme, finds no NaN."""
+    end = np.inf if find is np.argmin else -np.inf
+    return np.where(np.isnan(values), end, values)
+
+
+def check_finite(
+    name: str, values: Any, missing: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The values as a numpy array, if all are finite, and their telling rows.
 
     Those are the first rows, and the rows of the smallest and largest value.
     """
-    seen = look(name, values)
+    seen = look(name, values, missing=missing)
     return seen.array, seen.rows
 
 
@@ -193,7 +266,8 @@ def first_fractional_row(
     for a, b in _blocks(array):
         block = array[a:b].reshape(len(array[a:b]), -1)
         block = block if columns is None else block[:, columns]
-        wrong = np.rint(block) != block
+        # NaN marks what is missing, if it is there at all.
+        wrong = (np.rint(block) != block) & (block == block)
         if wrong.any():
             return a + int(np.argmax(wrong.any(axis=1)))
     return None
@@ -293,10 +367,8 @@ class Data(NamedTuple):
         """
         if steps_per_epoch:
             return steps_per_epoch
-        if self.are_arrays:
+        if hasattr(next(iter(self.arrays), None), "shape"):
             return -(-self.num_rows // (batch_size or 32))
-        if hasattr(self.x, "shape"):
-            return -(-len(self.x) // (batch_size or 32))
         try:
             return len(self.x)
         except TypeError:  # a generator, or a `tf.data` pipeline without end

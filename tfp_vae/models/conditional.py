@@ -1,0 +1,97 @@
+"""How a model comes to know the entries of its data."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfp_vae.models.conditions import (
+    Entry,
+    Part,
+    as_rows,
+    check_used,
+    known_entries,
+)
+from tfp_vae.substrate import Tensor, tfd
+
+__all__ = ["Conditional"]
+
+
+class Conditional:
+    """The part of `LatentVariableModel` that keeps shapes and dtypes."""
+
+    encoder: keras.layers.Layer
+    decoder: keras.layers.Layer
+    prior: Any
+    built: bool
+    compute_dtype: str
+    build: Any
+    entries: dict[str, Entry]
+
+    def _may_use_any_entry(self) -> bool:
+        """Whether a subclass has methods of its own that see the data."""
+        raise NotImplementedError
+
+    def _parts(self, conditions: dict[str, Any]) -> list[Part]:
+        """Encoder, decoder and prior, as far as they are layers."""
+        parts = [
+            Part(self.encoder, "encoder", "x", conditions),
+            Part(self.decoder, "decoder", "z", conditions),
+        ]
+        if isinstance(self.prior, keras.layers.Layer):
+            parts.append(Part(self.prior, "prior", None, conditions))
+        return parts
+
+    def _rows(
+        self, conditions: dict[str, Any], rows: Any, check: bool = True
+    ) -> dict[str, Tensor]:
+        """Conditions as tensors of so many rows, if each is of use."""
+        if not conditions:
+            return {}
+        if not self._may_use_any_entry():
+            check_used(self._parts(conditions), conditions)
+        return {
+            name: as_rows(name, value, rows, self.entries.get(name), check)
+            for name, value in conditions.items()
+        }
+
+    def _build_if_parts_are_built(self) -> None:
+        if self.built or not (self.encoder.built and self.decoder.built):
+            return
+        entries = known_entries(self._parts({}))
+        if entries is not None:
+            self.entries = entries
+            shapes = {name: entry.shape for name, entry in entries.items()}
+            try:
+                self.build(shapes if len(shapes) > 1 else shapes["x"])
+            except Exception:
+                # What a subclass overrides may ask for entries of which no
+                # part tells: the first data then build the model.
+                if not self._may_use_any_entry():
+                    raise
+                self.built = False
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.built and isinstance(x, dict):
+            self.entries = {name: Entry.of(value) for name, value in x.items()}
+        return super().__call__(x, *args, **kwargs)  # type: ignore[misc]
+
+    def _zeros(self, shape: Any) -> Any:
+        """An example of zeros, with its conditions."""
+        x = shape["x"] if isinstance(shape, dict) else shape
+        x = ops.zeros((1, *x[1:]), dtype=self.compute_dtype)
+        if not isinstance(shape, dict):
+            return x
+        return {n: e.zeros() for n, e in self.entries.items()} | {"x": x}
+
+    def example_posterior(self) -> tfd.Distribution:
+        """The posterior of one example of zeros.
+
+        Returns:
+            A distribution of batch shape `[1]`: for the shape and the dtype of
+            the latent space, which a prior takes from it.
+        """
+        model: Any = self
+        return model.encode(
+            self._zeros(model.get_build_config()["input_shape"])
+        )

@@ -1,0 +1,10 @@
+"""Tables of named columns: what each is, and the way to arrays and back.
+
+pandas is needed where a DataFrame is, and only there.
+"""
+
+from tfp_vae.tables.column import KINDS, Column
+from tfp_vae.tables.encoder import TableEncoder
+from tfp_vae.tables.guess import guess_column
+
+__all__ = ["KINDS", "Column", "TableEncoder", "guess_column"]

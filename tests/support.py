@@ -34,7 +34,7 @@ if BACKEND == "jax":
     def value_and_gradients(
         function: Callable[..., Any], data: Any, *parameters: Any
     ) -> tuple[Any, Any]:
-        """`function(data, *parameters)`, its sum differentiated in the latter."""
+        """The value, and the gradients of its sum in the parameters."""
         result, pull = jax.vjp(lambda *p: function(data, *p), *parameters)
         return result, pull(ops.ones_like(result))
 
@@ -50,7 +50,7 @@ else:
     def value_and_gradients(
         function: Callable[..., Any], data: Any, *parameters: Any
     ) -> tuple[Any, Any]:
-        """`function(data, *parameters)`, its sum differentiated in the latter."""
+        """The value, and the gradients of its sum in the parameters."""
         with tf.GradientTape() as tape:
             tape.watch(parameters)
             result = function(data, *parameters)
@@ -74,6 +74,24 @@ def gradients(
             lambda _, *p: function(*p), None, *tensors
         )
     return [ops.convert_to_numpy(g) for g in found]
+
+
+def density(
+    make: Callable[[Any], tfd.Distribution], params: Any, x: Any
+) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
+    """Of `make(params)` at x; with it the batch and the event shape."""
+    shapes: list[tuple[int, ...]] = []
+
+    def log_prob(params: Any, x: Any) -> Any:
+        distribution = make(params)
+        shapes[:] = (
+            tuple(distribution.batch_shape),
+            tuple(distribution.event_shape),
+        )
+        return distribution.log_prob(x)
+
+    found = numpy(fast(log_prob)(params, x))
+    return found, shapes[0], shapes[1]
 
 
 def numpy(tensor: Any) -> np.ndarray:

@@ -172,6 +172,7 @@ def in_a_branch(gradient):
     )
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("within", [jax.jit, in_a_scan, in_a_branch])
 def test_it_is_found_within_other_operations(within):
     convolve = functools.partial(
@@ -232,6 +233,7 @@ class Batches(keras.utils.PyDataset):
         return X[4 * index : 4 * index + 4]
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "train",
     [
@@ -255,6 +257,7 @@ def test_training_takes_the_same_way(train, monkeypatch):
         np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.versions
 def test_a_step_of_a_users_own_is_rewritten_in_the_loop(monkeypatch):
     rewritten = spied_on(monkeypatch)
     vae = convolutional(WithItsOwnStep)

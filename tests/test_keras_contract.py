@@ -12,6 +12,8 @@ from support import BACKEND
 
 from tfp_vae import keras_internals
 
+pytestmark = pytest.mark.versions
+
 
 def model():
     inner = keras.Sequential([keras.layers.Dense(2, name="inner")])

@@ -87,6 +87,7 @@ def test_training_lowers_the_loss_and_logs_its_terms(jit_compile):
         )
 
 
+@pytest.mark.versions
 def test_evaluate_is_the_elbo_by_hand():
     """In numpy float64, from the same parameters and noise."""
     model = compiled(objective=ELBO(beta=0.7))
@@ -128,6 +129,7 @@ class Batches(keras.utils.PyDataset):
         return (self.x[16 * i : 16 * (i + 1)],)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "source", ["array", "tf.data", "bare", "PyDataset", "generator"]
 )
@@ -442,6 +444,7 @@ class LearnedPrior(keras.layers.Layer):
         )
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "prior",
     [

@@ -127,6 +127,45 @@ def _log1p_ratio(z: Tensor) -> Tensor:
     return ops.where(small, series * 2.0 / (2.0 + near), ops.log1p(far) / far)
 
 
+def _overflows_from(alpha: Tensor) -> Tensor:
+    """The size of residual whose energy is about the largest number, or inf.
+
+    From log(1 + r**2 / b) = (2 / alpha) log(1 + alpha rho / b).
+    """
+    log_largest = math.log(np.finfo(_precision(alpha)).max)
+    # Below 1/2 the energy of every number is a number.
+    is_light = alpha > 0.5
+    shape = ops.where(is_light, alpha, 1.0)
+    log_b = ops.log(_distance_from_2(shape))
+    # A 16th of it, as the gradient is a difference of multiples of the energy.
+    log_energy = log_largest - math.log(16.0)
+    growth = 2.0 / shape * (ops.log(shape) + log_energy - log_b)
+    log_r = 0.5 * (log_b + growth + ops.log(-ops.expm1(-growth)))
+    return ops.stop_gradient(
+        ops.where(is_light & (log_r < log_largest), ops.exp(log_r), math.inf)
+    )
+
+
+def _energy_beyond(size: Tensor, is_over: Tensor, q: Tensor) -> Tensor:
+    """inf, with the derivative r e**q of the energy: that may be finite."""
+    precision = _precision(size)
+    largest = float(np.finfo(precision).max)
+    is_infinite = size == math.inf
+    far = ops.where(is_over & ~is_infinite, size, largest)
+    log_slope = ops.log(far) + q
+    # A slope of neither 0 nor inf: what meets it may be the other.
+    slope = ops.stop_gradient(
+        ops.exp(
+            ops.clip(log_slope, _LOG_TINY[precision], math.log(largest) - 1.0)
+        )
+    )
+    return ops.where(
+        is_infinite,
+        ops.where(is_infinite, size, 0.0) * slope,
+        math.inf + (far - ops.stop_gradient(far)) * slope,
+    )
+
+
 def rho(size: Tensor, alpha: Tensor) -> Tensor:
     """The energy, of residuals by their size.
 
@@ -135,43 +174,52 @@ def rho(size: Tensor, alpha: Tensor) -> Tensor:
     q = (alpha / 2 - 1) L, which is exact at alpha = 2.
 
     Args:
-        size: |r|.
+        size: |r|; may be inf.
         alpha: the shape; the two broadcast.
 
     Returns:
-        The energies, in nats.
+        The energies, in nats: inf where they overflow, with no gradient in
+        alpha there, and with the gradient in r where that is a number.
     """
+    largest = float(np.finfo(_precision(size)).max)
     b = _distance_from_2(alpha)
-    log_ratio = _log1p_square(size / ops.sqrt(b))
+    is_over = (size > _overflows_from(alpha)) | (size == math.inf)
+    finite = ops.where(size == math.inf, largest, size)
+    log_ratio = _log1p_square(ops.minimum(finite / ops.sqrt(b), largest))
     is_low = alpha < 1.0
     low = ops.where(is_low, alpha, 0.5)
     high = ops.where(is_low, 1.0, alpha)
     q = (0.5 * high - 1.0) * log_ratio
-    # Neither this nor its gradient overflows before rho does: huge residuals go
-    # into the exponent.
-    shift = ops.stop_gradient(ops.log(ops.where(size > 1e10, size, 1.0)))
+    beyond = _energy_beyond(size, is_over, (0.5 * alpha - 1.0) * log_ratio)
+    log_ratio = ops.where(is_over, 0.0, log_ratio)
+    q = ops.where(is_over, 0.0, q)
+    size = ops.where(is_over, 0.0, size)
+    # Neither this nor its gradient overflows before rho does: of huge residuals
+    # a square root goes into the exponent.
+    shift = ops.stop_gradient(0.5 * ops.log(ops.where(size > 1e10, size, 1.0)))
     root = size * ops.exp(-shift) * ops.exp(0.5 * q + shift)
-    return ops.where(
+    energy = ops.where(
         is_low,
         0.5 * b * log_ratio * _expm1_ratio(0.5 * low * log_ratio),
         (root * root + b * ops.expm1(q)) / high,
     )
+    return ops.where(is_over, beyond, energy)
 
 
 def _energy_and_score(size: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """rho and y = sqrt(2 rho), for size = |r|; about 0 y is |r| itself.
 
-    Cut off before y**2 overflows, where the tail is long an exact zero.
+    The score is cut off before its square overflows, where it enters by its
+    logarithm only.
     """
     precision = _precision(size)
-    top = _LARGEST_SCORE[precision] * ops.ones_like(alpha)
-    end = ops.stop_gradient(ops.exp(_inverse_score(top, alpha)[0]))
     small = size < _SMALL[precision]
-    size_or_1 = ops.minimum(ops.where(small, 1.0, size), end)
-    energy = rho(size_or_1, alpha)
+    energy = rho(ops.where(small, 1.0, size), alpha)
+    highest = 0.5 * _LARGEST_SCORE[precision] ** 2
+    size = ops.where(small, size, 0.0)
     return (
         ops.where(small, 0.5 * size * size, energy),
-        ops.where(small, size, ops.sqrt(2.0 * energy)),
+        ops.where(small, size, ops.sqrt(2.0 * ops.minimum(energy, highest))),
     )
 
 
@@ -308,7 +356,8 @@ def tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
 
     Newton's method in the score, for the normal quantile of P: that is the
     score itself if alpha = 2, and close to linear in it for every alpha. A last
-    step in r and log P is the one that is differentiated.
+    step in r and log P is the one that is differentiated: of the third order
+    (Halley's), so that first and second derivatives are right.
 
     Args:
         q: probabilities.
@@ -332,11 +381,16 @@ def tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
         (target, target, fixed, log_normalizer(fixed)),
     )
     y = ops.maximum(y, _SMALL[precision])
-    r = ops.stop_gradient(ops.exp(_inverse_score(y, fixed)[0]))
+    log_r, log_slope = _inverse_score(y, fixed)
+    r, rate = (ops.stop_gradient(ops.exp(t)) for t in (log_r, log_slope))
     energy, y = _energy_and_score(r, alpha)
     log_integral = _log_tail_integral(y, alpha)
     error = log_integral - energy - log_normalizer(alpha) - ops.log(inside)
-    r = r + ops.stop_gradient(ops.exp(log_integral)) * error
+    # With P / f = exp(log_integral): d log P / dr = -f / P, and
+    # d**2 log P / dr**2 = f / P (rho' - f / P).
+    step = ops.exp(log_integral) * error
+    slope = ops.stop_gradient(y / rate) - ops.exp(-log_integral)
+    r = r + step + 0.5 * (slope * step) * step
     return ops.where(q == 0.0, math.inf, r)
 
 

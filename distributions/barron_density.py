@@ -15,12 +15,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.barron_tables import (
+    LOG_Z_ABOVE_2,
+    LOG_Z_BELOW_1,
+    LOG_Z_BELOW_2,
+)
 from tfp_vae.distributions.quadrature import gauss_legendre, log_sum_exp
 from tfp_vae.substrate import Tensor, ndtri
 
 __all__ = [
     "expected_energy",
     "log_normalizer",
+    "log_reach",
     "log_upper_tail",
     "log_variance",
     "rho",
@@ -29,45 +35,6 @@ __all__ = [
 
 _LOG_2 = math.log(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
-
-# Chebyshev coefficients of log Z on three stretches of alpha, each in its own
-# variable (see `log_normalizer`), good to 1e-14. `tests/test_barron.py` works
-# them out again with mpmath.
-# fmt: off
-_LOG_Z_BELOW_1 = (
-    1.3579748541564307, -0.1451741005978051, -0.0176445542421861,
-    -0.0069474757812559, -0.0016935466781503, -0.0006840716247635,
-    -0.0002047486799508, -8.46417874516e-5, -2.78406709181e-5,
-    -1.17529650422e-5, -4.0675780841e-6, -1.7516231296e-6, -6.237440571e-7,
-    -2.740758113e-7, -9.90001042e-8, -4.44676766e-8, -1.61134775e-8,
-    -7.4256403e-9, -2.6709374e-9, -1.2705983e-9, -4.482398e-10,
-    -2.222510e-10, -7.57160e-11, -3.97162e-11, -1.27835e-11, -7.2583e-12,
-    -2.1356e-12, -1.3604e-12, -3.471e-13, -2.626e-13, -5.31e-14, -5.21e-14,
-    -7.1e-15, -8.6e-15,
-)
-_LOG_Z_BELOW_2 = (
-    -0.0299537078064801, -0.1540191421285273, -0.0715303969948351,
-    -0.0138545194341475, 0.0024794354088236, 0.0010210853045525,
-    -0.0004658046258569, -0.0002136295430596, -2.4285458494e-6,
-    -3.2325674798e-6, -8.6544396512e-6, -3.6377812223e-6, -1.1032852835e-6,
-    -4.759822344e-7, -2.671878370e-7, -1.231206046e-7, -5.21604591e-8,
-    -2.34358577e-8, -1.12221253e-8, -5.1758261e-9, -2.3746473e-9,
-    -1.0882751e-9, -5.124993e-10, -2.366667e-10, -1.114084e-10,
-    -5.12701e-11, -2.44542e-11, -1.12089e-11, -5.4216e-12, -2.4495e-12,
-    -1.2169e-12, -5.333e-13, -2.781e-13, -1.142e-13, -6.52e-14, -2.34e-14,
-    -1.50e-14, -3.7e-15,
-)
-_LOG_Z_ABOVE_2 = (
-    -0.0158925684410498, -0.1311961161008975, -0.0597475257908242,
-    -0.0105117076804663, 0.0027958169998149, 0.0011571514297971,
-    -0.0002231568812365, -8.82791765443e-5, 2.54758826569e-5,
-    4.4844785441e-6, -1.9349783467e-6, -2.96227980e-8, 1.173949010e-7,
-    7.07128e-11, -7.9354215e-9, 1.5905198e-9, 1.128095e-10, -8.60508e-11,
-    -5.70734e-11, 1.74504e-11, -1.30752e-11, 1.8623e-12, -2.7856e-12,
-    1.0120e-12, -8.202e-13, 3.724e-13, -2.520e-13, 1.414e-13, -8.88e-14,
-    5.22e-14, -2.95e-14, 1.33e-14,
-)
-# fmt: on
 
 # For each precision: the least distance of alpha from 2 that is told from 0, as
 # log |alpha - 2| is infinite there (below the spacing of numbers about 2); the
@@ -245,6 +212,20 @@ def _inverse_score(y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def log_reach(nats: float, alpha: Tensor) -> Tensor:
+    """The log of the residual whose energy is so many nats.
+
+    Args:
+        nats: the energy, positive.
+        alpha: the shape.
+
+    Returns:
+        The logs, of the shape of alpha.
+    """
+    y = ops.full_like(alpha, math.sqrt(2.0 * nats))
+    return _inverse_score(y, alpha)[0]
+
+
 @functools.cache
 def _power_series(table: tuple[float, ...], precision: str) -> list[float]:
     """A Chebyshev series, as far as `precision` needs it, in powers of t."""
@@ -283,7 +264,7 @@ def log_normalizer(alpha: Tensor) -> Tensor:
     """
     is_low, is_high = alpha < 1.0, alpha > 2.0
     low = ops.where(is_low, alpha, 0.5)
-    near_0 = _chebyshev(1.4 * low / (0.4 + low), _LOG_Z_BELOW_1)
+    near_0 = _chebyshev(1.4 * low / (0.4 + low), LOG_Z_BELOW_1)
 
     b = _distance_from_2(ops.where(is_low, 1.5, alpha))
     beta = ops.where(is_high, b / (1.0 + b), b)
@@ -291,8 +272,8 @@ def log_normalizer(alpha: Tensor) -> Tensor:
     root = ops.exp(log_beta / 6.0)
     about_2 = 0.25 * log_beta + ops.where(
         is_high,
-        _chebyshev(root, _LOG_Z_ABOVE_2),
-        _chebyshev(root, _LOG_Z_BELOW_2),
+        _chebyshev(root, LOG_Z_ABOVE_2),
+        _chebyshev(root, LOG_Z_BELOW_2),
     )
     difference = ops.where(is_high, beta, alpha - 2.0)
     log_z = ops.where(is_low, near_0, _LOG_SQRT_2PI + difference * about_2)

@@ -77,11 +77,11 @@ def _draw_tail(shape: Tensor, dtype: str, seed: Any) -> tuple[Tensor, Tensor]:
 class LocationScale(tfd.AutoCompositeTensorDistribution):
     """The base of scalar families with `loc`, `scale` and shape parameters.
 
-    A subclass gives `_mass_below` and `_mirrored_quantile`, from which cdf,
-    quantile and draws follow. It names its shape parameters in `_shapes`, each with whether it
-    must be positive, gives each a property, returns `cls._properties(dtype)`
-    from its `_parameter_properties`, and calls `super().__init__(
-    dict(locals()))` in its constructor.
+    A subclass gives `_mass_below`, `_log_mass_below` and `_mirrored_quantile`,
+    from which cdf, quantile and draws follow. It names its shape parameters in
+    `_shapes`, each with whether it must be positive, gives each a property,
+    returns `cls._properties(dtype)` from its `_parameter_properties`, and calls
+    `super().__init__(dict(locals()))` in its constructor.
 
     Args:
         parameters: the arguments of the subclass's constructor.

@@ -7,6 +7,10 @@ from tfp_vae.evaluation.annealing import (
     AnnealedLogLikelihood,
     annealed_importance_sampling,
 )
+from tfp_vae.evaluation.bidirectional import (
+    BidirectionalBounds,
+    bidirectional_bounds,
+)
 from tfp_vae.evaluation.calibration import (
     BitsPerDimension,
     ProbabilityIntegralTransform,
@@ -32,6 +36,7 @@ __all__ = [
     "ActiveUnits",
     "AggregatePosterior",
     "AnnealedLogLikelihood",
+    "BidirectionalBounds",
     "BitsPerDimension",
     "MarginalLogLikelihood",
     "ProbabilityIntegralTransform",
@@ -39,6 +44,7 @@ __all__ = [
     "active_units",
     "aggregate_posterior",
     "annealed_importance_sampling",
+    "bidirectional_bounds",
     "bits_per_dimension",
     "coordinate_kl",
     "kl_per_dimension",

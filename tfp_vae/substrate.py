@@ -21,6 +21,7 @@ __all__ = [
     "KERAS_COMPILES_LOOPS",
     "DiscreteDistributionMixin",
     "Tensor",
+    "as_tensor",
     "assert_util",
     "double_precision",
     "dtype_util",
@@ -59,6 +60,9 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     linalg = tf.linalg
     ndtri = tf.math.ndtri
+    # Keras takes a `DeferredTensor` of TFP for a tensor, which then works out
+    # its value at each use.
+    as_tensor = tf.convert_to_tensor
     jit = tf.function
 
     def jit_with_variables(
@@ -113,6 +117,7 @@ elif _BACKEND == "jax":
     # The linear operators of the substrate, which has its own.
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
+    as_tensor = tfp.tf2jax.convert_to_tensor
     jit = jax.jit
 
     def jit_with_variables(

@@ -16,7 +16,12 @@ from measure import arguments, in_a_process, table, write
 
 _SUBSTRATE = {
     "tensorflow": "import tensorflow_probability as tfp",
-    "jax": "from tensorflow_probability.substrates import jax as tfp",
+    # Beside a newer JAX, TFP 0.25 alone lacks this name.
+    "jax": (
+        "import jax; from jax.interpreters import xla; "
+        "xla.pytype_aval_mappings = jax.core.pytype_aval_mappings; "
+        "from tensorflow_probability.substrates import jax as tfp"
+    ),
 }
 # TFP is loaded when it is first used.
 _ALONE = "import keras; {}; tfp.distributions, tfp.bijectors"

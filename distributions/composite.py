@@ -1,7 +1,8 @@
 """A row of a table: columns of different kinds, in one distribution."""
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,54 @@ from tfp_vae.substrate import (
     tfd,
 )
 
-__all__ = ["Composite", "check_columns"]
+__all__ = ["Composite", "check_columns", "named_blocks"]
+
+
+def named_blocks(
+    blocks: Any,
+    names: Sequence[str] | None,
+    default_name: Callable[[Any], str],
+) -> tuple[list[Any], tuple[str, ...]]:
+    """The blocks and their names, each of which belongs to just one.
+
+    Args:
+        blocks: a sequence, or a dict by name.
+        names: of a sequence, or None for default ones.
+        default_name: of a block. The second block of a name is `name_1`.
+
+    Returns:
+        The blocks, and as many strings.
+
+    Raises:
+        ValueError: if names are no strings, not as many as the blocks, or given
+            twice.
+    """
+    if isinstance(blocks, Mapping):
+        if names is not None:
+            raise ValueError(
+                "A dict of blocks has their names as its keys. Received: "
+                f"names={names!r} beside it. Leave out `names`."
+            )
+        blocks, names = list(blocks.values()), tuple(blocks)
+    blocks = list(blocks)
+    if names is None:
+        found: list[str] = []
+        for name in map(default_name, blocks):
+            numbered = (f"{name}_{i}" for i in itertools.count(1))
+            wanted = itertools.chain([name], numbered)
+            found.append(next(n for n in wanted if n not in found))
+        return blocks, tuple(found)
+    names = tuple(names)
+    if (
+        len(names) != len(blocks)
+        or len({*names}) != len(names)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(
+            "The names of blocks are strings, a different one for each block. "
+            f"Received: {names!r} for {len(blocks)} blocks."
+        )
+    return blocks, names
 
 
 def check_columns(
@@ -88,17 +136,20 @@ class _Composite(tfd.Distribution):
 
     def __init__(
         self,
-        distributions: Sequence[tfd.Distribution],
+        distributions: Sequence[tfd.Distribution]
+        | Mapping[str, tfd.Distribution],
         columns: Sequence[int | Sequence[int]] | None = None,
         dtype: Any = None,
         validate_args: bool = False,
         allow_nan_stats: bool = True,
         name: str = "Composite",
+        names: Sequence[str] | None = None,
     ) -> None:
         """Constructs a distribution over rows.
 
         Args:
-            distributions: of one batch shape, each over scalars or vectors.
+            distributions: of one batch shape, each over scalars or vectors; a
+                list, or a dict by name.
             columns: for each of them the columns of its outcome, an int or
                 ints; by default they follow one another.
             dtype: of the rows; by default the floating dtype of the blocks, or
@@ -107,15 +158,21 @@ class _Composite(tfd.Distribution):
                 those of the blocks, and of what is within them, included.
             allow_nan_stats: whether undefined statistics are NaN or an error.
             name: name prefixed to the operations of this class.
+            names: of the blocks in a list, by default those of the
+                distributions, numbered where two are alike.
 
         Raises:
             TypeError: if the floating dtypes of the blocks differ.
             ValueError: if there is no block, one is not over scalars or
-                vectors, the batch shapes differ, or `columns` are not those of
-                the blocks.
+                vectors, the batch shapes differ, `columns` are not those of
+                the blocks, or names are no strings or not different.
         """
         parameters = dict(locals())
-        blocks = list(distributions)
+        blocks, self._names = named_blocks(
+            distributions, names, lambda block: block.name
+        )
+        # TFP copies and slices what is in a list.
+        parameters.update(distributions=blocks, names=self._names)
         if not blocks:
             raise ValueError(
                 "A Composite has one block or more. Received: distributions=[]."
@@ -160,6 +217,11 @@ class _Composite(tfd.Distribution):
         return self._distributions
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the blocks."""
+        return self._names
+
+    @property
     def columns(self) -> tuple[tuple[int, ...], ...]:
         """The columns of each block."""
         return self._columns
@@ -187,21 +249,23 @@ class _Composite(tfd.Distribution):
                 )
             yield block, part
 
-    def log_prob_by_block(self, value: Tensor) -> Tensor:
+    def log_prob_by_block(self, value: Tensor) -> dict[str, Tensor]:
         """The terms of `log_prob`: which columns are likely, and which not.
 
         Args:
             value: rows, `[..., columns]`.
 
         Returns:
-            `[..., blocks]`, nats.
+            For the name of each block, `[...]`, nats.
         """
+        return dict(zip(self._names, self._log_probs(value), strict=True))
+
+    def _log_probs(self, value: Tensor) -> list[Tensor]:
         dtype = keras.backend.standardize_dtype(self.dtype)
-        terms = [
+        return [
             ops.cast(block.log_prob(part), dtype)
             for block, part in self._parts(value)
         ]
-        return ops.stack(terms, axis=-1)
 
     def log_prob_by_column(self, value: Tensor) -> Tensor:
         """The terms of `log_prob`, where columns are independent.
@@ -223,7 +287,7 @@ class _Composite(tfd.Distribution):
         )
 
     def _log_prob(self, value: Tensor) -> Tensor:
-        return ops.sum(self.log_prob_by_block(value), axis=-1)
+        return ops.sum(ops.stack(self._log_probs(value), axis=-1), axis=-1)
 
     def _row(self, parts: list[Tensor]) -> Tensor:
         """The columns of all blocks in their order."""
@@ -290,15 +354,15 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
 
     ```python
     row = Composite(
-        [
-            tfd.Independent(tfd.Normal([0.0, 1.0], 1.0), 1),
-            tfd.Bernoulli(logits=0.3),
-            tfd.Categorical(logits=[0.0, 1.0, 2.0]),
-        ],
+        {
+            "size": tfd.Independent(tfd.Normal([0.0, 1.0], 1.0), 1),
+            "smokes": tfd.Bernoulli(logits=0.3),
+            "ward": tfd.Categorical(logits=[0.0, 1.0, 2.0]),
+        },
         columns=[[0, 3], 1, 2],
     )
-    row.log_prob([0.1, 1.0, 2.0, 0.7])             # [], nats
-    row.log_prob_by_block([0.1, 1.0, 2.0, 0.7])    # [3], nats
+    row.log_prob([0.1, 1.0, 2.0, 0.7])                     # [], nats
+    row.log_prob_by_block([0.1, 1.0, 2.0, 0.7])["ward"]    # [], nats
     row.sample(5, seed=1)                          # [5, 4]
     ```
     """
@@ -310,6 +374,8 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
         optimal scale cannot: it holds a variable.
         """
         blocks = args[0] if args else kwargs.get("distributions", ())
+        if isinstance(blocks, Mapping):
+            blocks = blocks.values()
         if cls is Composite and not all(
             isinstance(block, tfd.AutoCompositeTensorDistribution)
             for block in blocks

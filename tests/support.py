@@ -1,5 +1,6 @@
 """The few things the tests need that differ between backends."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,28 +28,70 @@ def fast(function: Callable[..., Any]) -> Callable[..., Any]:
     return jit(function) if EAGER_IS_SLOW else function
 
 
+if BACKEND == "jax":
+    import jax
+
+    def value_and_gradients(
+        function: Callable[..., Any], data: Any, *parameters: Any
+    ) -> tuple[Any, Any]:
+        """The value, and the gradients of its sum in the parameters."""
+        result, pull = jax.vjp(lambda *p: function(data, *p), *parameters)
+        return result, pull(ops.ones_like(result))
+
+    @functools.lru_cache(maxsize=256)
+    def _compiled_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
+        return jit(
+            lambda *p: value_and_gradients(lambda _, *q: function(*q), None, *p)
+        )
+
+else:
+    import tensorflow as tf
+
+    def value_and_gradients(
+        function: Callable[..., Any], data: Any, *parameters: Any
+    ) -> tuple[Any, Any]:
+        """The value, and the gradients of its sum in the parameters."""
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            result = function(data, *parameters)
+        return result, tape.gradient(
+            result, parameters, unconnected_gradients="zero"
+        )
+
+
 def gradients(
     function: Callable[..., Any], *arguments: np.ndarray
 ) -> list[np.ndarray]:
-    """The gradients of the sum of a function in each of its arguments."""
+    """The gradients of the sum of a function in each of its arguments.
+
+    On JAX the same function is compiled once for arguments of one shape.
+    """
     tensors = [ops.convert_to_tensor(a) for a in arguments]
     if BACKEND == "jax":
-        import jax
-
-        found = jit(
-            jax.grad(
-                lambda *a: ops.sum(function(*a)),
-                argnums=tuple(range(len(tensors))),
-            )
-        )(*tensors)
+        _, found = _compiled_gradients(function)(*tensors)
     else:
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            value = ops.sum(function(*tensors))
-        found = tape.gradient(value, tensors, unconnected_gradients="zero")
+        _, found = value_and_gradients(
+            lambda _, *p: function(*p), None, *tensors
+        )
     return [ops.convert_to_numpy(g) for g in found]
+
+
+def density(
+    make: Callable[[Any], tfd.Distribution], params: Any, x: Any
+) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
+    """Of `make(params)` at x; with it the batch and the event shape."""
+    shapes: list[tuple[int, ...]] = []
+
+    def log_prob(params: Any, x: Any) -> Any:
+        distribution = make(params)
+        shapes[:] = (
+            tuple(distribution.batch_shape),
+            tuple(distribution.event_shape),
+        )
+        return distribution.log_prob(x)
+
+    found = numpy(fast(log_prob)(params, x))
+    return found, shapes[0], shapes[1]
 
 
 def numpy(tensor: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
+from oracles import ExactAsymmetricLaplace, number, standard
 from support import BACKEND, assert_close, float64, gradients, numpy, sample
 
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
@@ -28,43 +29,14 @@ KL_TOLERANCES = [
 ]
 
 
-class Exact:
-    """The standard density in mpmath, to 50 digits."""
-
-    def __init__(self, level):
-        self.level = mpmath.mpf(float(level))
-
-    def log_prob(self, r):
-        r, tau = mpmath.mpf(float(r)), self.level
-        loss = r * (tau - (1 if r < 0 else 0))
-        return mpmath.log(tau * (1 - tau)) - loss
-
-    def lower(self, r):
-        r, tau = mpmath.mpf(float(r)), self.level
-        if r < 0:
-            return tau * mpmath.exp((1 - tau) * r)
-        return 1 - (1 - tau) * mpmath.exp(-tau * r)
-
-    def upper(self, r):
-        r, tau = mpmath.mpf(float(r)), self.level
-        if r > 0:
-            return (1 - tau) * mpmath.exp(-tau * r)
-        return 1 - self.lower(r)
-
-    def quantile(self, p):
-        p, tau = mpmath.mpf(float(p)), self.level
-        if p < tau:
-            return mpmath.log(p / tau) / (1 - tau)
-        return -mpmath.log((1 - p) / (1 - tau)) / tau
-
-
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 def test_log_density_and_tails_agree_with_mpmath(level, dtype, tolerance):
     kind = np.dtype(dtype).type
-    exact = Exact(kind(level))
+    exact = standard(ExactAsymmetricLaplace, float(kind(level)))
     r = np.concatenate([-RESIDUALS[::-1], RESIDUALS]).astype(dtype)
-    lower, upper = [exact.lower(v) for v in r], [exact.upper(v) for v in r]
+    lower = [exact.lower(number(v)) for v in r]
+    upper = [exact.upper(number(v)) for v in r]
     with float64():
         laplace = AsymmetricLaplace(kind(0), quantile_level=kind(level))
         assert_close(
@@ -164,7 +136,8 @@ def test_quantile_agrees_with_mpmath(level, dtype, tolerance):
     p = [1e-37, 1e-30, 1e-10, 1e-4, 0.1, 0.3, 0.499999, 0.5, 0.500001]
     p += [0.6, 0.9, 0.9999, level, level * 0.9999, level * 1.0001]
     p = np.array(p).astype(dtype)
-    exact = [float(Exact(kind(level)).quantile(v)) for v in p]
+    exact = standard(ExactAsymmetricLaplace, float(kind(level)))
+    exact = [float(exact.quantile(number(v))) for v in p]
     with float64():
         laplace = AsymmetricLaplace(kind(0), quantile_level=kind(level))
         found = numpy(laplace.quantile(p))

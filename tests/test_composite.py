@@ -7,10 +7,12 @@ import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from keras import ops
 from support import fast, float64, gradients, numpy, sample
 
 from tfp_vae import VAE, layers
 from tfp_vae.distributions import Bernoulli, Composite
+from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.distributions.validated import validated
 from tfp_vae.layers.heads import composite
 from tfp_vae.layers.heads.optimal_scale import OptimalScale
@@ -112,7 +114,9 @@ def test_a_row_is_its_blocks(kinds, shuffled, dtype, seed):
 
         def log_probs(params, x):
             distribution = layer(params)
-            return distribution.log_prob_by_block(x), distribution.log_prob(x)
+            terms = distribution.log_prob_by_block(x)
+            terms = [terms[name] for name in distribution.names]
+            return ops.stack(terms, -1), distribution.log_prob(x)
 
         terms, found = fast(log_probs)(params, x.astype(dtype))
     assert numpy(terms).dtype == numpy(found).dtype == dtype
@@ -230,6 +234,56 @@ def test_is_a_distribution_like_tfps():
     assert reals.reparameterization_type == tfd.FULLY_REPARAMETERIZED
 
 
+def test_blocks_have_names():
+    normal, yes = tfd.Normal([0.0, 1.0], 1.0), tfd.Bernoulli(logits=[0.0, 1.0])
+    x = np.float32([[0.5, 1.0], [2.0, 0.0]])
+    expected = {
+        "size": scipy.stats.norm.logpdf(x[:, 0] - [0, 1]),
+        "smokes": scipy.stats.bernoulli.logpmf(
+            x[:, 1], scipy.special.expit([0, 1])
+        ),
+    }
+    named = Composite({"size": normal, "smokes": yes})
+    for row in (named, Composite([normal, yes], names=["size", "smokes"])):
+        for same in (
+            row,
+            row.copy(),
+            validated(row),
+            deserialize(serialize(row)),
+        ):
+            found = same.log_prob_by_block(x)
+            assert list(found) == ["size", "smokes"]
+            for name, term in found.items():
+                np.testing.assert_allclose(
+                    numpy(term), expected[name], rtol=1e-5
+                )
+        one = row[1].log_prob_by_block(x[1])
+        np.testing.assert_allclose(
+            numpy(one["smokes"]), expected["smokes"][1], rtol=1e-5
+        )
+    found = jit(lambda row, x: row.log_prob_by_block(x))(named, x)
+    assert sorted(found) == ["size", "smokes"]
+    row = Composite([normal, yes, normal, normal])
+    assert row.names == ("Normal", "Bernoulli", "Normal_1", "Normal_2")
+    layer = composite.Composite(
+        {"a": layers.IndependentNormal(2), "b": layers.IndependentPoisson(1)}
+    )
+    rebuilt = keras.layers.deserialize(keras.layers.serialize(layer))
+    size = composite.Composite.params_size(
+        dict(zip("ab", layer.blocks, strict=True))
+    )
+    assert rebuilt(np.zeros((1, size), "float32")).names == ("a", "b")
+    for blocks, names in (
+        ([normal, yes], ["a"]),
+        ([normal, yes], ["a", "a"]),
+        ([normal, yes], ["a", 1]),
+        ({"a": normal, 1: yes}, None),
+        ({"a": normal, "b": yes}, ["a", "b"]),
+    ):
+        with pytest.raises(ValueError, match="names"):
+            Composite(blocks, names=names)
+
+
 def test_goes_in_and_out_of_compiled_functions():
     rows = np.float32([0.0, 1.0])
     column = np.float32([1.0, 0.0])
@@ -313,7 +367,7 @@ def table_blocks():
     return [
         layers.IndependentNormal(2, scale="optimal"),
         layers.IndependentBernoulli(()),
-        layers.IndependentCategorical((), num_classes=CLASSES),
+        layers.IndependentCategorical((), num_classes=CLASSES, name="ward"),
         layers.IndependentHuber(1, scale="shared"),
         layers.OneHotCategorical(3),
         layers.MultivariateNormalTriL(2),
@@ -356,7 +410,16 @@ def test_layer():
     params = np.random.default_rng(0).normal(size=(4, size)).astype("float32")
     distribution = layer(params)
     x = table(4)
-    terms = numpy(distribution.log_prob_by_block(x))
+    terms = distribution.log_prob_by_block(x)
+    assert list(terms) == [
+        "independent_normal",
+        "independent_bernoulli",
+        "ward",
+        "independent_huber",
+        "one_hot_categorical",
+        "multivariate_normal_tri_l",
+    ]
+    terms = np.stack([*map(numpy, terms.values())], -1)
     parts = np.split(params, np.cumsum(TABLE_SIZES)[:-1], -1)
     for i, (block, part) in enumerate(zip(blocks, parts, strict=True)):
         value = x[:, TABLE_COLUMNS[i]].reshape(4, *block.event_shape)

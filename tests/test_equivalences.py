@@ -20,7 +20,8 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from support import BACKEND, float64, numpy
+from oracles import huber_log_z
+from support import BACKEND, float64, numpy, value_and_gradients
 
 from tfp_vae.distributions import (
     AsymmetricLaplace,
@@ -47,12 +48,6 @@ if BACKEND == "jax":
         (device,) = tensor.devices()
         return device.platform, device.id
 
-    def _value_and_gradients(
-        function: Callable[..., Any], value: Any, *parameters: Any
-    ) -> tuple[Any, Any]:
-        result, pull = jax.vjp(lambda *p: function(value, *p), *parameters)
-        return result, pull(ops.ones_like(result))
-
 else:
     import tensorflow as tf
 
@@ -65,14 +60,6 @@ else:
     def _where(tensor: Any) -> tuple[str, int]:
         device = tf.DeviceSpec.from_string(tensor.device)
         return device.device_type.lower(), device.device_index
-
-    def _value_and_gradients(
-        function: Callable[..., Any], value: Any, *parameters: Any
-    ) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            tape.watch(parameters)
-            result = function(value, *parameters)
-        return result, tape.gradient(result, parameters)
 
 
 # With no GPU the tests on the first one are skipped, and say so.
@@ -106,7 +93,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Result]:
     """`function(value, *parameters)`, differentiated in the parameters."""
 
     def both(*arguments: Any) -> tuple[Any, Any]:
-        return _value_and_gradients(function, *arguments)
+        return value_and_gradients(function, *arguments)
 
     fast = jit(both)
 
@@ -312,13 +299,6 @@ def exact_log_cosh(r: np.ndarray) -> np.ndarray:
     return np.where(np.abs(r) < 20.0, near, far)
 
 
-def log_z_of_huber(delta: float) -> float:
-    """Centre and tails, in the float64 of SciPy."""
-    centre = LOG_SQRT_2PI + math.log(scipy.special.erf(delta / math.sqrt(2)))
-    tails = math.log(2 / delta) - 0.5 * delta * delta
-    return float(np.logaddexp(centre, tails))
-
-
 @compiled
 def huber_nll(y, loc, scale, delta):
     return nll(Huber(loc, scale, delta), y)
@@ -503,7 +483,7 @@ def test_huber_is_the_huber_loss(case, delta):
         huber_nll(y, loc, scale, delta),
         huber_loss(y, loc, scale, delta),
         scale,
-        log_z_of_huber(float(delta)),
+        huber_log_z(float(delta)),
     )
 
 

@@ -72,6 +72,7 @@ def trained(callbacks, **kwargs):
     return vae, history.history
 
 
+@pytest.mark.versions
 def test_results_are_those_of_single_steps():
     epochs, counter = Epochs(), Counter()
     several, history = trained([epochs])
@@ -329,6 +330,7 @@ class InPython(keras.layers.Layer):
         return x + tf.stop_gradient(tf.ensure_shape(zero, x.shape))
 
 
+@pytest.mark.versions
 @pytest.mark.skipif(BACKEND == "jax", reason="on JAX all is compiled")
 @pytest.mark.parametrize("compilable", [True, False])
 def test_a_long_fit_is_compiled_and_the_same(compilable, monkeypatch):
@@ -422,6 +424,7 @@ def test_callbacks_of_any_form(kind):
     assert len(history.history["loss"]) == 1
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("kind", ["sequential", "functional", "subclass"])
 def test_any_keras_model_trains_so(kind):
     """The same weights as plain Keras gives, step by step."""

@@ -1,5 +1,6 @@
 """What `keras_internals` takes of private Keras is still there."""
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,8 @@ import pytest
 from support import BACKEND
 
 from tfp_vae import keras_internals
+
+pytestmark = pytest.mark.versions
 
 
 def model():
@@ -60,6 +63,19 @@ def test_an_adapter_feeds_the_trainer():
 def test_all_layers():
     names = {layer.name for layer in keras_internals.all_layers(model())}
     assert "inner" in names
+
+
+def test_calls_within():
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense(2)
+    hidden = keras.ops.sigmoid(dense(inputs))
+    functional = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    calls = keras_internals.calls_within(functional)
+    kinds = [type(called).__name__ for called, _, _ in calls]
+    assert kinds == ["InputLayer", "Dense", "Sigmoid", "Dense"]
+    for (_, _, (made,)), (_, (taken,), _) in itertools.pairwise(calls):
+        assert made is taken
+    assert keras_internals.calls_within(dense) == []
 
 
 def test_arguments_stay_as_they_are():

@@ -380,3 +380,101 @@ def test_huber_layer_returns_our_huber():
     assert isinstance(
         layers.IndependentHuber(3)(np.zeros((1, 6))).distribution, Huber
     )
+
+
+def image(channels):
+    return (2, 4, 4, channels)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "meant"),
+    [
+        (layers.IndependentNormal(3), (2, 3), "scale='shared' or a number"),
+        (layers.IndependentNormal(3, scale=0.5), (2, 6), "scale='learned'"),
+        (layers.IndependentNormal((4, 4, 3)), image(3), "scale='shared' or"),
+        (
+            layers.IndependentNormal((4, 4, 3), scale="optimal"),
+            image(6),
+            "scale='learned'",
+        ),
+        (layers.IndependentHuber(3), (2, 9), "delta='learned'"),
+        (
+            layers.IndependentHuber(3, scale=1, delta="learned"),
+            (2, 3),
+            "delta='shared'",
+        ),
+        (
+            layers.IndependentGamma(3),
+            (2, 3),
+            "concentration='shared' or a number; or for rate='shared'",
+        ),
+        (
+            layers.DiscretizedLogisticMixture(3, 4, scale="shared"),
+            (2, 36),
+            "scale='learned'",
+        ),
+        (
+            layers.Composite(
+                [
+                    layers.IndependentBernoulli(),
+                    layers.IndependentNormal(3, scale="shared"),
+                ]
+            ),
+            (2, 7),
+            "scale='learned'",
+        ),
+        (
+            layers.MixtureSameFamily(
+                2, layers.IndependentNormal(3, scale="shared")
+            ),
+            (2, 14),
+            "scale='learned'",
+        ),
+    ],
+)
+def test_a_width_of_other_modes_is_told(layer, shape, meant):
+    name = meant.split("=")[0]
+    with pytest.raises(
+        ValueError,
+        match=f"Received: {shape[-1]}\\b.*, which is the width for {meant}"
+        f".*You forgot {name}=.*params_size",
+    ):
+        layer(np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 5, 7, 12])
+def test_another_wrong_width_is_not_explained(width):
+    layer = layers.IndependentNormal(3, scale="shared")
+    with pytest.raises(ValueError, match=f"{width}. End the layer before"):
+        layer(np.zeros((2, width), "float32"))
+    # Three channels of another map are no channels of the event.
+    with pytest.raises(ValueError, match=r"3\. End the layer before"):
+        layers.IndependentNormal((4, 4, 3))(np.zeros((2, 5, 5, 3), "float32"))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.IndependentZeroInflatedPoisson(3),
+        layers.IndependentZeroInflatedNegativeBinomial(3),
+        layers.IndependentBarron(3, scale="optimal"),
+        layers.DiscretizedLogistic(3),
+        layers.DiscretizedLogisticMixture(3, 2),
+        layers.MixtureLogistic(3, 2),
+        layers.CategoricalMixtureOfOneHotCategorical(3, 2),
+        layers.LowRankMultivariateNormal(3, 1),
+        layers.IndependentCategorical(3, 2),
+        layers.OneHotCategorical(3),
+        IndependentGumbel(3),
+    ],
+)
+def test_a_distribution_has_the_name_of_its_layer(layer):
+    """Messages then name what the user wrote, and not how it is made."""
+    params = np.zeros((2, layer.num_parameters), "float32")
+    assert layer(params, training=True).name == type(layer).__name__
+
+
+def test_the_elements_have_a_name_too():
+    layer = layers.IndependentZeroInflatedPoisson(3)
+    elements = layer(np.zeros((2, 6), "float32")).distribution
+    assert elements.name == "ZeroInflatedPoisson"

@@ -8,6 +8,8 @@ from support import BACKEND, numpy
 
 from tfp_vae import substrate
 
+pytestmark = pytest.mark.versions
+
 on_jax = pytest.mark.skipif(BACKEND != "jax", reason="a name in JAX")
 
 

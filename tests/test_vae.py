@@ -87,6 +87,7 @@ def test_training_lowers_the_loss_and_logs_its_terms(jit_compile):
         )
 
 
+@pytest.mark.versions
 def test_evaluate_is_the_elbo_by_hand():
     """In numpy float64, from the same parameters and noise."""
     model = compiled(objective=ELBO(beta=0.7))
@@ -128,6 +129,7 @@ class Batches(keras.utils.PyDataset):
         return (self.x[16 * i : 16 * (i + 1)],)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "source", ["array", "tf.data", "bare", "PyDataset", "generator"]
 )
@@ -356,6 +358,14 @@ def test_the_median_where_there_is_neither_mean_nor_mode():
     )
 
 
+def test_an_undefined_mean_is_the_mode():
+    for likelihood in (
+        tfd.Independent(tfd.Cauchy([1.0, 2.0], 1.0), 1),
+        tfd.HalfCauchy([1.0, 2.0], 1.0),
+    ):
+        assert numpy(mean_or_mode(likelihood)).tolist() == [1.0, 2.0]
+
+
 def test_whole_numbers_have_a_mean_between_them():
     class Opaque(tfd.Bernoulli):
         def _mean(self):
@@ -434,6 +444,7 @@ class LearnedPrior(keras.layers.Layer):
         )
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "prior",
     [
@@ -585,7 +596,10 @@ def test_the_parts_are_checked():
         VAE(encoder, dense)
     with pytest.raises(ValueError, match=r"z of shape \(1, 2\).*\(None, 3\)"):
         VAE(encoder, networks(latent=3)[1])
-    for objective in ("elbo", ELBO):
+    # To say how many samples to draw is not enough.
+    other = keras.layers.Dense(1)
+    other.num_samples = 1
+    for objective in ("elbo", ELBO, other):
         with pytest.raises(TypeError, match=r"a layer such as ELBO\(\)"):
             VAE(encoder, decoder, objective=objective)
     prior = tfd.MultivariateNormalDiag(np.zeros(3, "f"), np.ones(3, "f"))

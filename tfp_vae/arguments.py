@@ -138,7 +138,7 @@ def check_min_scale(min_scale: Any) -> float:
 
 
 def check_num_components(num_components: Any) -> int:
-    """Refuses a number of components that is none.
+    """Refuses what is not a number of components.
 
     Args:
         num_components: the argument of a mixture.
@@ -160,7 +160,7 @@ def check_num_components(num_components: Any) -> int:
 
 
 def vector_size(event_size: int) -> int:
-    """The length of a vector, if it is one.
+    """The length of a vector, from its event size.
 
     Args:
         event_size: the argument of a layer.

@@ -12,7 +12,7 @@ from keras import ops
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
-    "check_distribution",
+    "check_is_distribution",
     "check_latent",
     "check_likelihood",
     "check_log_prob",
@@ -28,7 +28,7 @@ def static_shape(shape: Any) -> tuple[int | None, ...] | None:
     return tuple(shape)
 
 
-def check_distribution(
+def check_is_distribution(
     value: Any, source: str, example: str
 ) -> tfd.Distribution:
     """Refuses whatever is not a distribution of the running backend.
@@ -42,7 +42,7 @@ def check_distribution(
         `value`.
 
     Raises:
-        TypeError: if it is no `tfd.Distribution`.
+        TypeError: if it is not a `tfd.Distribution`.
     """
     if isinstance(value, tfd.Distribution):
         return value
@@ -59,7 +59,7 @@ def check_distribution(
 def check_likelihood(
     likelihood: tfd.Distribution, x: Tensor, samples: int | None
 ) -> None:
-    """Refuses a likelihood that does not stand for one example a row.
+    """Refuses a likelihood that is not one distribution for each example.
 
     Args:
         likelihood: p(x|z), of batch shape `[B]`, `[S, B]` or `[S * B]`.
@@ -82,8 +82,8 @@ def check_likelihood(
             raise ValueError(_left_over("likelihood", batch, event, left_over))
         raise ValueError(
             "The event shape of the likelihood must be the shape of one "
-            "example: log_prob would broadcast, and the sum be wrong without "
-            f"a word. Received: event shape {event} ({likelihood.name}), "
+            "example: log_prob would broadcast, and the sum would be silently "
+            f"wrong. Received: event shape {event} ({likelihood.name}), "
             f"examples of shape {tuple(example)}. Declare the decoder's last "
             f"layer with event_shape={tuple(example)}, or reshape the data to "
             f"{event}."
@@ -186,7 +186,7 @@ def in_dtype_of(likelihood: tfd.Distribution, x: Tensor) -> Tensor:
 
     Returns:
         `x`, or for integer data and a floating likelihood its cast. Floating
-        data stay what they are before a likelihood over integers.
+        data stay as they are for a likelihood over integers.
 
     Raises:
         ValueError: if both are floating and differ.
@@ -203,7 +203,7 @@ def in_dtype_of(likelihood: tfd.Distribution, x: Tensor) -> Tensor:
 
 
 def check_log_prob(log_prob: Tensor, likelihood: tfd.Distribution) -> None:
-    """Refuses a log density that is not one number a distribution.
+    """Refuses a log density that is not one number for each distribution.
 
     Args:
         log_prob: what the likelihood gave.

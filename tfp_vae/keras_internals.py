@@ -12,6 +12,7 @@ __all__ = [
     "DataAdapter",
     "all_layers",
     "arguments_of_loss",
+    "calls_within",
     "has_value",
     "inputs_by_name",
     "is_validation_of_fit",
@@ -42,8 +43,28 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(model._flatten_layers())
 
 
+def calls_within(
+    model: keras.layers.Layer,
+) -> list[tuple[Any, list[keras.KerasTensor], list[keras.KerasTensor]]]:
+    """The calls that make up a functional model: keras/src/ops/function.py.
+
+    Args:
+        model: any layer.
+
+    Returns:
+        For each call what was called, its inputs and its outputs, in the order
+        of the run. Empty if the layer is no functional model.
+    """
+    calls_by_depth = getattr(model, "_nodes_by_depth", {})
+    return [
+        (call.operation, call.input_tensors, call.outputs)
+        for depth in sorted(calls_by_depth, reverse=True)
+        for call in calls_by_depth[depth]
+    ]
+
+
 def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:
-    """Has a layer called with what it is given: keras/src/layers/layer.py.
+    """Keeps Keras from converting arguments: keras/src/layers/layer.py.
 
     Keras turns the arguments of a call into tensors, where it can: a
     distribution that can be turned into one would be lost.

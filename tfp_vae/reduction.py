@@ -1,4 +1,4 @@
-"""From many numbers to one: means that keep float64, and Keras' own way.
+"""Means that keep float64, and the reduction of Keras' losses.
 
 `ops.mean` turns float64 into float32 on JAX.
 """
@@ -37,7 +37,7 @@ def mean_over_first(values: Tensor) -> Tensor:
 
 
 class Reduction(keras.losses.Loss):
-    """Reduces what is a loss already: weights, masks and replicas included."""
+    """Reduces given losses, with weights, masks and replicas."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred
@@ -49,7 +49,7 @@ def reduce_loss(
     reduction: str | None = "sum_over_batch_size",
     name: str | None = None,
 ) -> Tensor:
-    """Keras' own way from one loss for each example to one for the batch.
+    """One loss for the batch from one for each example, as Keras does it.
 
     Args:
         losses: `[B]`.

@@ -9,7 +9,7 @@ __all__ = ["as_one_batch", "copies", "log_likelihood_of_samples"]
 
 
 def as_one_batch(z: Tensor) -> Tensor:
-    """Samples for a decoder, which need take no more than one batch dimension.
+    """Samples in one batch dimension, since a decoder may take no more.
 
     Args:
         z: `[S, B, *latent]`.
@@ -47,7 +47,8 @@ def log_likelihood_of_samples(
         `[S, B]`, nats; S is 1 without a dimension of samples.
 
     Raises:
-        ValueError: if the likelihood gives more than one number an example.
+        ValueError: if the likelihood gives more than one number for each
+            example.
     """
     if samples is not None and len(likelihood.batch_shape) == 1:
         x = copies(x, samples)

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import random
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,11 +21,13 @@ __all__ = [
     "KERAS_COMPILES_LOOPS",
     "DiscreteDistributionMixin",
     "Tensor",
+    "as_tensor",
     "assert_util",
     "double_precision",
     "dtype_util",
     "is_discrete",
     "jit",
+    "jit_with_variables",
     "linalg",
     "ndtri",
     "parameter_properties",
@@ -46,8 +49,8 @@ _BACKEND = keras.backend.backend()
 #: Whether Keras compiles the loop over several steps, or has it in Python.
 KERAS_COMPILES_LOOPS = _BACKEND == "tensorflow"
 
-#: Whether step by step each operation is compiled for itself, and the loop of
-#: a special function each time anew.
+#: Whether eager execution compiles each operation by itself, and the loop of a
+#: special function at every call.
 EAGER_IS_SLOW = _BACKEND == "jax"
 
 if _BACKEND == "tensorflow":
@@ -57,7 +60,16 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     linalg = tf.linalg
     ndtri = tf.math.ndtri
+    # Keras takes a `DeferredTensor` of TFP for a tensor, which then works out
+    # its value at each use.
+    as_tensor = tf.convert_to_tensor
     jit = tf.function
+
+    def jit_with_variables(
+        function: Callable[..., Any], variables: list[Any]
+    ) -> Callable[..., Any]:
+        """Compiles a function that reads variables, and may assign them."""
+        return tf.function(function)
 
     def strategy_scope(model: keras.Model) -> Any:
         """The scope in which a model makes its variables."""
@@ -70,10 +82,10 @@ if _BACKEND == "tensorflow":
     _SEED_DTYPE = "int64"
 
     def _to_tfp_seed(state: Tensor) -> Tensor:
-        """Folds Keras' 64-bit pair to int32 and in the replica's number.
+        """Folds Keras' 64-bit pair to int32, and the replica's number into it.
 
         Keras mirrors a seed generator over the replicas of a `tf.distribute`
-        strategy, so without the second step all would draw the same noise.
+        strategy, so without the replica's number all would draw the same noise.
         """
         pair = tf.cast(
             tf.math.floormod(tf.cast(state, tf.int64), tf.int32.max - 1),
@@ -92,7 +104,7 @@ elif _BACKEND == "jax":
     def _restore_pytype_aval_mappings() -> None:
         """Gives `jax.interpreters.xla` the name back that TFP looks for."""
         # TFP 0.25 registers its variables under two names of one table, of
-        # which JAX 0.7 took this one out, so that TFP would not be imported.
+        # which JAX 0.7 removed this one: the import of TFP would fail.
         table = getattr(jax.core, "pytype_aval_mappings", None)
         if table is not None and not hasattr(xla, "pytype_aval_mappings"):
             xla.pytype_aval_mappings = table
@@ -105,7 +117,31 @@ elif _BACKEND == "jax":
     # The linear operators of the substrate, which has its own.
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
+    as_tensor = tfp.tf2jax.convert_to_tensor
     jit = jax.jit
+
+    def jit_with_variables(
+        function: Callable[..., Any], variables: list[Any]
+    ) -> Callable[..., Any]:
+        """Compiles a function that reads variables, and may assign them."""
+
+        @jax.jit
+        def stateless(values: list[Any], *args: Any) -> tuple[Any, Any]:
+            state = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(state) as scope:
+                before = list(map(scope.get_current_value, variables))
+                found = function(*args)
+                after = list(map(scope.get_current_value, variables))
+            changes = enumerate(zip(before, after, strict=True))
+            return found, {i: a for i, (b, a) in changes if a is not b}
+
+        def stateful(*args: Any) -> Any:
+            found, assigned = stateless([v.value for v in variables], *args)
+            for i, value in assigned.items():
+                variables[i].assign(value)
+            return found
+
+        return stateful
 
     def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""
@@ -133,7 +169,7 @@ tfd = tfp.distributions
 tfb = tfp.bijectors
 
 # What a distribution class of our own needs beside TFP's public interface: the
-# very modules TFP's own distributions are written with.
+# modules that TFP's own distributions are written with.
 assert_util = importlib.import_module(f"{_INTERNAL}.assert_util")
 dtype_util = importlib.import_module(f"{_INTERNAL}.dtype_util")
 parameter_properties = importlib.import_module(
@@ -149,8 +185,8 @@ DiscreteDistributionMixin = importlib.import_module(
 
 def _restore_newshape() -> None:
     """Gives `np.reshape` its `newshape` back, in `tfb.Pad` alone."""
-    # NumPy 2.4 took the argument out, by which TFP 0.25 calls it: without it
-    # neither `tfb.Pad` nor `tfb.SoftmaxCentered` can be made.
+    # NumPy 2.4 removed the argument, which TFP 0.25 uses: without it neither
+    # `tfb.Pad` nor `tfb.SoftmaxCentered` can be made.
     if "newshape" in inspect.signature(np.reshape).parameters:
         return
     pad: Any = importlib.import_module(
@@ -173,8 +209,8 @@ def is_discrete(distribution: Any) -> bool:
         distribution: any.
 
     Returns:
-        A bool; of an `Independent`, a mixture and the like, that of all that
-        is inside.
+        A bool; for an `Independent`, a mixture and the like, that of all the
+        distributions inside.
     """
     if isinstance(distribution, DiscreteDistributionMixin):
         return True
@@ -205,6 +241,6 @@ def tfp_seed(seed: Any) -> Tensor:
         return _to_tfp_seed(seed.next())
     if seed is None:
         seed = random.randrange(2**31)
-    # A constant and no `SeedGenerator`, whose variable no compiled function
-    # could make.
+    # A constant, since a compiled function cannot make the variable of a
+    # `SeedGenerator`.
     return _to_tfp_seed(keras.ops.convert_to_tensor([seed, 0], _SEED_DTYPE))

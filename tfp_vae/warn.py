@@ -15,7 +15,7 @@ _OURS = tuple(
 
 
 def warn_user(message: str) -> None:
-    """Warns at the line that called into the package, whatever the way.
+    """Warns at the line of the user that called into the package.
 
     Args:
         message: the rule, what was received, the way out.

@@ -83,24 +83,25 @@ def anomaly_score(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-    missing = marker_of(vae)
-
-    def surprise(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor]:
-        z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
-        check_likelihood(likelihood, y, samples)
-        y = in_dtype_of(likelihood, y)
-        if missing is not None:
-            gaps = is_missing(y, missing)
-            y = ops.where(gaps, ops.zeros_like(y), y)
-        terms = log_prob_by_element(complete(likelihood), copies(y, samples))
-        terms = ops.reshape(terms, (samples, *y.shape))
-        scores = -ops.sum(terms, axis=0) / samples
-        if missing is not None:
-            scores = ops.where(gaps, np.nan, scores)
-        return (scores,)
-
-    (scores,) = averages(surprise, examples, num_samples, seed, verbose)
+    (scores,) = averages(_surprise, vae, examples, num_samples, seed, verbose)
     return scores
+
+
+def _surprise(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor]:
+    """-log p(x_i | z), `[B, *event]`, averaged over z."""
+    z = vae.encode(x).sample(samples, seed=noise)
+    likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
+    check_likelihood(likelihood, y, samples)
+    y = in_dtype_of(likelihood, y)
+    missing = marker_of(vae)
+    gaps = None if missing is None else is_missing(y, missing)
+    if gaps is not None:
+        y = ops.where(gaps, ops.zeros_like(y), y)
+    terms = log_prob_by_element(complete(likelihood), copies(y, samples))
+    terms = ops.reshape(terms, (samples, *y.shape))
+    scores = -ops.sum(terms, axis=0) / samples
+    if gaps is not None:
+        scores = ops.where(gaps, np.nan, scores)
+    return (scores,)

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfp_vae.arguments import check_positive_int
 from tfp_vae.entries import conditions_of, x_of
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import (
     ChecksData,
     LatentModel,
@@ -17,7 +18,7 @@ from tfp_vae.evaluation.model import (
     marker_of,
     prior_of,
 )
-from tfp_vae.substrate import Tensor, jit, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 from tfp_vae.training.data import as_keras_would, check_finite
 
 __all__ = [
@@ -113,7 +114,7 @@ class Examples:
             missing: what marks elements that are missing, or None.
 
         Raises:
-            TypeError: if x can be gone through but once, or never ends.
+            TypeError: if x can be gone through only once, or never ends.
             ValueError: if there are no data, x and y are not as many, values of
                 a pipeline are not finite, or it has weights.
         """
@@ -245,7 +246,7 @@ def _items(source: Any) -> Iterable[Any]:
 
 
 def _check_repeatable(source: Any) -> None:
-    """Refuses what can be gone through but once, and what never ends."""
+    """Refuses what can be gone through only once, and what never ends."""
     if isinstance(source, Iterator):
         raise TypeError(
             "A pipeline is gone through several times: to look at the data "
@@ -323,8 +324,8 @@ def prepared(
         The examples, of Keras' float dtype if they were floating.
 
     Raises:
-        TypeError, ValueError: if the model is none, the shapes or the values of
-            the data do not fit it, or a number is not positive.
+        TypeError, ValueError: if it is not a `LatentModel`, the shapes or the
+            values of the data do not fit it, or a number is not positive.
     """
     check_model(model)
     for name, count in {**counts, "batch_size": batch_size}.items():
@@ -361,7 +362,8 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def chunked(
-    function: Callable[[Any, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -370,8 +372,10 @@ def chunked(
     """What a function gives for each batch, some samples of z at a time.
 
     Args:
-        function: from examples, `[B, *event]` or a dict, targets, a number of
-            samples and a seed to tensors. Compiled.
+        function: from the model, a number of samples, examples, `[B, *event]`
+            or a dict, their targets and a seed to tensors. Compiled, and kept
+            so: the same object at each call.
+        model: its first argument.
         examples: N of them.
         num_samples: for each example; rounded up to a whole number of equal
             chunks.
@@ -386,10 +390,7 @@ def chunked(
     chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
 
-    @jit
-    def compiled(x: Any, y: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        return function(x, y, samples, noise)
-
+    run = compiled(function, model, samples)
     generator = keras.random.SeedGenerator(seed)
     target = None if examples.count is None else examples.count * chunks
     progress = keras.utils.Progbar(
@@ -402,7 +403,7 @@ def chunked(
         for _ in range(chunks):
             yield [
                 ops.convert_to_numpy(term).astype("float64")
-                for term in compiled(batch.x, batch.y, tfp_seed(generator))
+                for term in run(batch.x, batch.y, tfp_seed(generator))
             ]
             progress.add(batch.found * samples)
 
@@ -411,7 +412,8 @@ def chunked(
 
 
 def averages(
-    function: Callable[[Any, Tensor, int, Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
+    model: LatentModel,
     examples: Examples,
     num_samples: int,
     seed: int | None,
@@ -422,6 +424,7 @@ def averages(
     Args:
         function: as for `chunked`, to tensors `[B, ...]`, averages over so
             many samples.
+        model: as for `chunked`.
         examples: as for `chunked`.
         num_samples: as for `chunked`.
         seed: as for `chunked`.
@@ -432,7 +435,7 @@ def averages(
     """
     parts = []
     for found, _, chunks in chunked(
-        function, examples, num_samples, seed, verbose
+        function, model, examples, num_samples, seed, verbose
     ):
         sums = next(chunks)
         count = 1

@@ -78,14 +78,12 @@ def bits_per_dimension(
 
     Args:
         vae: a `VAE` of a discrete likelihood.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same estimate again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `BitsPerDimension`, each `[N]`.
@@ -171,14 +169,12 @@ def probability_integral_transform(
 
     Args:
         vae: a `VAE` whose likelihood has independent elements with a `cdf`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: S, draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `ProbabilityIntegralTransform`: the values (NaN of what is missing),
@@ -202,36 +198,9 @@ def probability_integral_transform(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
 
-    missing = marker_of(vae)
-
-    def transform(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, ...]:
-        z = vae.encode(x).sample(samples, seed=noise)
-        likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
-        check_likelihood(likelihood, y, samples)
-        y = in_dtype_of(likelihood, y)
-        data = copies(y, samples)
-        elements = factors(complete(likelihood))
-        try:
-            terms = [elements.cdf(data)]
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                "The transform is the cumulative distribution of each element, "
-                f"and {elements.name} has no cdf. Take a likelihood that has "
-                "one, such as IndependentNormal or IndependentHuber."
-            ) from error
-        if is_discrete(likelihood):
-            terms.append(elements.prob(data))
-        if missing is not None:
-            gaps = is_missing(data, missing)
-            terms[0] = ops.where(gaps, np.nan, terms[0])
-        return tuple(
-            ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
-            for term in terms
-        )
-
-    values, *masses = averages(transform, examples, num_samples, seed, verbose)
+    values, *masses = averages(
+        _transform, vae, examples, num_samples, seed, verbose
+    )
     uniform = np.random.default_rng(seed)
     for mass in masses:
         values = values - uniform.random(mass.shape) * mass
@@ -243,3 +212,32 @@ def probability_integral_transform(
     distance = max((steps[1:] - ordered).max(), (ordered - steps[:-1]).max())
     histogram, _ = np.histogram(ordered, _BINS, (0.0, 1.0))
     return ProbabilityIntegralTransform(values, distance, histogram)
+
+
+def _transform(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """u, `[B, *event]`, and of a discrete likelihood P(x), averaged over z."""
+    z = vae.encode(x).sample(samples, seed=noise)
+    likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
+    check_likelihood(likelihood, y, samples)
+    y = in_dtype_of(likelihood, y)
+    data = copies(y, samples)
+    elements = factors(complete(likelihood))
+    try:
+        terms = [elements.cdf(data)]
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            "The transform is the cumulative distribution of each element, "
+            f"and {elements.name} has no cdf. Take a likelihood that has "
+            "one, such as IndependentNormal or IndependentHuber."
+        ) from error
+    if is_discrete(likelihood):
+        terms.append(elements.prob(data))
+    missing = marker_of(vae)
+    if missing is not None:
+        terms[0] = ops.where(is_missing(data, missing), np.nan, terms[0])
+    return tuple(
+        ops.sum(ops.reshape(term, (samples, *y.shape)), axis=0) / samples
+        for term in terms
+    )

@@ -18,7 +18,7 @@ __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 _BAD_K = 0.7
 _SHARE_WARNED_OF = 0.1
 
-# Nats: a standard error below it is of no account, and may be rounding alone.
+# Nats: a standard error below it does not matter, and may be rounding only.
 _ROUNDING = 1e-4
 
 
@@ -167,14 +167,9 @@ def marginal_log_likelihood(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
 
-    def log_weights(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor]:
-        return (_log_weights(vae, x, y, samples, noise),)
-
     parts = []
     for found, total, chunks in chunked(
-        log_weights, examples, num_samples, seed, verbose
+        _log_weights, vae, examples, num_samples, seed, verbose
     ):
         running = _Running(total)
         for (weights,) in chunks:
@@ -204,8 +199,8 @@ def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
 
 
 def _log_weights(
-    vae: LatentModel, x: Any, y: Tensor, samples: int, seed: Tensor
-) -> Tensor:
+    vae: LatentModel, samples: int, x: Any, y: Tensor, seed: Tensor
+) -> tuple[Tensor]:
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
@@ -217,4 +212,4 @@ def _log_weights(
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, y), likelihood, samples
     )
-    return log_likelihood + prior.log_prob(z) - posterior.log_prob(z)
+    return (log_likelihood + prior.log_prob(z) - posterior.log_prob(z),)

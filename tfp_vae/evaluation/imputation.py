@@ -87,56 +87,13 @@ def impute(
     if draws is not None:
         check_positive_int("draws", draws)
     examples = prepared(vae, x, num_samples=num_samples, batch_size=batch_size)
-    is_drawn = getattr(vae, "missing_model", None) is not None
-
-    def weighted(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Observed, Tensor, Tensor]:
-        posterior = vae.encode(x)
-        prior = prior_of(vae, posterior, x)
-        z = posterior.sample(samples, seed=noise)
-        likelihood = likelihood_of(
-            vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
-        )
-        check_likelihood(likelihood, y, samples)
-        data = in_dtype_of(likelihood, y)
-        log_weights = (
-            log_likelihood_of_samples(data, likelihood, samples)
-            + prior.log_prob(z)
-            - posterior.log_prob(z)
-        )
-        return likelihood, copies(data, samples), log_weights
-
-    def means(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, ...]:
-        likelihood, data, log_weights = weighted(x, y, samples, noise)
-        # Of the mask a draw was asked: that very one is weighed.
-        each = (
-            [likelihood.complete(data)]
-            if is_drawn
-            else likelihood.statistics(data)
-        )
-        weights = ops.softmax(log_weights, axis=0)
-        return ops.logsumexp(log_weights, axis=0), *(
-            _average(weights, statistic) for statistic in each
-        )
-
-    def candidates(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, ...]:
-        likelihood, data, log_weights = weighted(x, y, samples, noise)
-        own = None if is_drawn else samplers.fold_in(noise, 2)
-        drawn = likelihood.complete(data, own)
-        shape = (samples, -1, *drawn.shape[1:])
-        return log_weights, ops.reshape(drawn, shape)
-
-    function = means if draws is None else candidates
+    is_drawn = _is_drawn(vae)
+    function = _means if draws is None else _candidates
     generator = np.random.default_rng(seed)
     first: Any = examples.likelihood_of_first(vae)
     parts = []
     for found, _, chunks in chunked(
-        function, examples, num_samples, seed, verbose
+        function, vae, examples, num_samples, seed, verbose
     ):
         if draws is not None:
             parts.append(_resampled(chunks, draws, generator)[:, :found])
@@ -147,6 +104,58 @@ def impute(
     data = np.concatenate([x_of(rows[-1]) for rows in examples.rows()])
     whole = np.where(observed(data, missing), data, filled)
     return whole.astype(keras.config.floatx())
+
+
+def _is_drawn(vae: LatentModel) -> bool:
+    """Whether the weights ask for a draw of what is missing."""
+    return getattr(vae, "missing_model", None) is not None
+
+
+def _weighted(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Observed, Tensor, Tensor]:
+    """The likelihood and data of all samples, and log w, `[S, B]`."""
+    posterior = vae.encode(x)
+    prior = prior_of(vae, posterior, x)
+    z = posterior.sample(samples, seed=noise)
+    likelihood = likelihood_of(
+        vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
+    )
+    check_likelihood(likelihood, y, samples)
+    data = in_dtype_of(likelihood, y)
+    log_weights = (
+        log_likelihood_of_samples(data, likelihood, samples)
+        + prior.log_prob(z)
+        - posterior.log_prob(z)
+    )
+    return likelihood, copies(data, samples), log_weights
+
+
+def _means(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """The logarithm of the mass of a chunk, and its weighted averages."""
+    likelihood, data, log_weights = _weighted(vae, samples, x, y, noise)
+    # Of the mask a draw was asked: that very one is weighed.
+    each = (
+        [likelihood.complete(data)]
+        if _is_drawn(vae)
+        else likelihood.statistics(data)
+    )
+    weights = ops.softmax(log_weights, axis=0)
+    return ops.logsumexp(log_weights, axis=0), *(
+        _average(weights, statistic) for statistic in each
+    )
+
+
+def _candidates(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """Log weights, `[S, B]`, and what each sample fills in."""
+    likelihood, data, log_weights = _weighted(vae, samples, x, y, noise)
+    own = None if _is_drawn(vae) else samplers.fold_in(noise, 2)
+    drawn = likelihood.complete(data, own)
+    return log_weights, ops.reshape(drawn, (samples, -1, *drawn.shape[1:]))
 
 
 def _average(weights: Tensor, each: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from tfp_vae.checks import check_latent
 from tfp_vae.distributions import factors, kl_divergence
 from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, batches, prepared
+from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
-from tfp_vae.substrate import Tensor, jit, samplers, tfd, tfp_seed
+from tfp_vae.substrate import Tensor, samplers, tfd, tfp_seed
 
 __all__ = [
     "ActiveUnits",
@@ -125,8 +126,7 @@ def kl_per_dimension(
 
     Args:
         vae: a `VAE` whose posterior and prior have independent coordinates.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws for each example, where no closed form is known.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
@@ -145,13 +145,16 @@ def kl_per_dimension(
         vae, x, support=False, num_samples=num_samples, batch_size=batch_size
     )
 
-    def kl(x: Any, _: Tensor, samples: int, noise: Tensor) -> tuple[Tensor]:
-        posterior = vae.encode(x)
-        prior = prior_of(vae, posterior, x)
-        return (coordinate_kl(posterior, prior, samples, noise),)
-
-    (found,) = averages(kl, examples, num_samples, seed, verbose)
+    (found,) = averages(_kl, vae, examples, num_samples, seed, verbose)
     return found
+
+
+def _kl(
+    vae: LatentModel, samples: int, x: Any, _: Tensor, noise: Tensor
+) -> tuple[Tensor]:
+    posterior = vae.encode(x)
+    prior = prior_of(vae, posterior, x)
+    return (coordinate_kl(posterior, prior, samples, noise),)
 
 
 def active_units(
@@ -168,8 +171,7 @@ def active_units(
 
     Args:
         vae: a `VAE` whose posterior has a mean in closed form.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         threshold: a variance.
         batch_size: examples at a time.
 
@@ -188,13 +190,14 @@ def active_units(
     """
     examples = prepared(vae, x, support=False, batch_size=batch_size)
 
-    def mean(x: Any, *_: Any) -> tuple[Tensor]:
-        return (vae.encode(x).mean(),)
-
-    (means,) = averages(mean, examples, 1, None, False)
+    (means,) = averages(_mean, vae, examples, 1, None, False)
     variance = means.var(axis=0)
     active = variance > threshold
     return ActiveUnits(variance, active, int(active.sum()))
+
+
+def _mean(vae: LatentModel, _: int, x: Any, *__: Tensor) -> tuple[Tensor]:
+    return (vae.encode(x).mean(),)
 
 
 def rate_distortion(
@@ -218,14 +221,12 @@ def rate_distortion(
 
     Args:
         vae: a `VAE`.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: examples at a time.
         seed: an int for the same draws again, or None.
         verbose: whether to show the progress.
-        y: the target of the likelihood, `[N, *event]`, by default x; of a
-            pipeline, that of its batches.
+        y: the target, as for `marginal_log_likelihood`.
 
     Returns:
         `RateDistortion`, each `[N]`, nats per example. The distortion, and a
@@ -242,26 +243,27 @@ def rate_distortion(
     examples = prepared(
         vae, x, y, num_samples=num_samples, batch_size=batch_size
     )
-    elbo = ELBO()
-
-    def terms(
-        x: Any, y: Tensor, samples: int, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(x)
-        z = posterior.sample(samples, seed=noise)
-        found = elbo(
-            y,
-            posterior=posterior,
-            likelihood=likelihood_of(
-                vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
-            ),
-            prior=prior_of(vae, posterior, x),
-            z=z,
-        )
-        return found.kl, -found.log_likelihood
-
-    rate, distortion = averages(terms, examples, num_samples, seed, verbose)
+    rate, distortion = averages(
+        _rate_and_distortion, vae, examples, num_samples, seed, verbose
+    )
     return RateDistortion(rate, distortion, -(rate + distortion))
+
+
+def _rate_and_distortion(
+    vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    posterior = vae.encode(x)
+    z = posterior.sample(samples, seed=noise)
+    terms = ELBO()(
+        y,
+        posterior=posterior,
+        likelihood=likelihood_of(
+            vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
+        ),
+        prior=prior_of(vae, posterior, x),
+        z=z,
+    )
+    return terms.kl, -terms.log_likelihood
 
 
 def aggregate_posterior(
@@ -287,12 +289,11 @@ def aggregate_posterior(
     where the decoder was never trained.
 
     Each draw is held against all N posteriors, in O(N**2 * num_samples) time;
-    memory is bounded but for the draws.
+    memory is bounded, except for the draws, which are all kept.
 
     Args:
         vae: a `VAE`, of any posterior whose `log_prob` broadcasts.
-        x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+        x: data, as for `marginal_log_likelihood`.
         num_samples: draws of z for each example.
         batch_size: posteriors at a time.
         seed: an int for the same draws again, or None.
@@ -301,8 +302,8 @@ def aggregate_posterior(
     Returns:
         `AggregatePosterior`: Monte Carlo estimates, and their standard errors
         from the spread over the examples. The errors take the N examples as
-        draws, and hold for other data of the same kind but for the bias that
-        the bound log N brings.
+        draws, so they hold for other data of the same kind. They do not contain
+        the bias that comes from the bound log N.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
@@ -326,22 +327,8 @@ def aggregate_posterior(
         )
     batch_size = examples.size
 
-    @jit
-    def draw(x: Any, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        posterior = vae.encode(x)
-        prior = prior_of(vae, posterior, x)
-        check_latent(posterior, prior, None)
-        z = posterior.sample(num_samples, seed=noise)
-        return z, posterior.log_prob(z), prior.log_prob(z)
-
-    @jit
-    def log_sum(x: Any, found: Tensor, z: Tensor) -> Tensor:
-        # Encoded anew for each block of z, since no parameters of a
-        # distribution in general can be kept and taken apart.
-        log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
-        log_prob = ops.where(ops.arange(batch_size) < found, log_prob, -np.inf)
-        return ops.logsumexp(log_prob, axis=1)
-
+    draw = compiled(_draw, vae, num_samples)
+    log_sum = compiled(_log_sum, vae)
     generator = keras.random.SeedGenerator(seed)
     drawn: list[list[np.ndarray]] = []
     for batch in examples:
@@ -384,3 +371,27 @@ def aggregate_posterior(
         *mean_and_error(log_posterior - log_marginal),
         *mean_and_error(log_marginal - log_prior),
     )
+
+
+def _draw(
+    vae: LatentModel, samples: int, x: Any, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z, `[S, B, *latent]`, with log q(z|x) and log p(z), `[S, B]`."""
+    posterior = vae.encode(x)
+    prior = prior_of(vae, posterior, x)
+    check_latent(posterior, prior, None)
+    z = posterior.sample(samples, seed=noise)
+    return z, posterior.log_prob(z), prior.log_prob(z)
+
+
+def _log_sum(vae: LatentModel, x: Any, found: Tensor, z: Tensor) -> Tensor:
+    """log sum_b q(z|x_b) over the found examples, `[len(z)]`.
+
+    Encoded anew for each block of z, since no parameters of a distribution in
+    general can be kept and taken apart.
+    """
+    log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
+    log_prob = ops.where(
+        ops.arange(x_of(x).shape[0]) < found, log_prob, -np.inf
+    )
+    return ops.logsumexp(log_prob, axis=1)

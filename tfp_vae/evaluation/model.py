@@ -114,7 +114,7 @@ def marker_of(model: Any) -> float | None:
 
 
 def check_model(model: Any) -> None:
-    """Refuses what is no `LatentModel`.
+    """Refuses what is not a `LatentModel`.
 
     Args:
         model: any object.

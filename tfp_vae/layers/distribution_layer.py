@@ -44,10 +44,10 @@ class DistributionLayer(keras.layers.Layer):
         event_shape: int or tuple of ints, the shape of one draw.
         convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
             `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
-            function of the distribution (and, if it likes, of a `seed`) to a
-            tensor, `batch_shape + event_shape`; or None, and other layers
-            refuse the distribution. To be saved, a function must be registered
-            by `keras.saving.register_keras_serializable`.
+            function of the distribution (and optionally of a `seed`) to a
+            tensor, `batch_shape + event_shape`. With None other layers refuse
+            the distribution. To be saved, a function must be registered by
+            `keras.saving.register_keras_serializable`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -95,12 +95,12 @@ class DistributionLayer(keras.layers.Layer):
     def num_parameters(self) -> int:
         """How many parameters this layer takes, flat, for one example.
 
-        `params_size` of the arguments that the layer was made with, which it
-        keeps as attributes of the same names.
+        This is `params_size` of the arguments that the layer was made with. It
+        keeps them as attributes of the same names.
 
         Raises:
-            TypeError: if there is no `params_size`, or an argument of it is no
-                attribute.
+            TypeError: if there is no `params_size`, or an argument of it is not
+                an attribute.
         """
         arguments: dict[str, Any] = {}
         owner = type(self).__name__
@@ -111,9 +111,7 @@ class DistributionLayer(keras.layers.Layer):
             )
         signature = inspect.signature(self.params_size)
         for name, parameter in signature.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                arguments.update(getattr(self, "modes", {}))
-            elif hasattr(self, name):
+            if hasattr(self, name):
                 arguments[name] = getattr(self, name)
             elif parameter.default is parameter.empty:
                 raise TypeError(
@@ -123,8 +121,19 @@ class DistributionLayer(keras.layers.Layer):
                 )
         return self.params_size(**arguments)
 
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        """Which arguments were forgotten, if the width says so.
+
+        Args:
+            input_shape: the shape of an input of the wrong width.
+
+        Returns:
+            The end of a message, or nothing.
+        """
+        return ""
+
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
-        """The distribution with these parameters: each layer's own.
+        """The distribution with these parameters; each layer has its own.
 
         Args:
             params: `[..., params_size]`.
@@ -138,7 +147,7 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Out here, since a subclass may wrap what `call` returns.
+        # Here and not in `call`, since a subclass may wrap what `call` returns.
         output = super().__call__(*args, **kwargs)
         if self.convert_to_tensor_fn is None or not isinstance(
             output, tfd.Distribution
@@ -151,8 +160,8 @@ class DistributionLayer(keras.layers.Layer):
     def call(self, inputs: Tensor) -> tfd.Distribution:
         distribution = self.make_distribution(inputs)
         if self.activity_regularizer is not None:
-            # Keras applies it to tensors only, and skips a distribution
-            # without a word.
+            # Keras applies it to tensors only, and silently skips a
+            # distribution.
             self.add_loss(self.activity_regularizer(distribution))
         return distribution
 
@@ -178,24 +187,28 @@ class DistributionLayer(keras.layers.Layer):
 
 
 def check_width(
-    layer: keras.layers.Layer, received: int | None, expected: int
+    layer: DistributionLayer,
+    input_shape: tuple[int | None, ...],
+    expected: int,
 ) -> None:
     """Refuses a tensor of parameters of the wrong width.
 
     Args:
         layer: the layer, for the message.
-        received: the last dimension of its input.
-        expected: its `params_size`.
+        input_shape: the shape of its input.
+        expected: how wide the last dimension must be.
 
     Raises:
         ValueError: if the two differ.
     """
-    if received != expected:
+    if input_shape[-1] != expected:
+        name = type(layer).__name__
+        way_out = layer.width_of_other_modes(input_shape) or (
+            f". End the layer before in {name}.params_size(...) units."
+        )
         raise ValueError(
-            f"{type(layer).__name__}({layer.event_shape}) takes "
-            f"params_size={expected} parameters on its last axis. Received: "
-            f"{received}. End the layer before in "
-            f"{type(layer).__name__}.params_size(...) units."
+            f"{name}({layer.event_shape}) takes params_size={expected} "
+            f"parameters on its last axis. Received: {input_shape[-1]}{way_out}"
         )
 
 

@@ -22,9 +22,9 @@ class Head(keras.layers.Layer):
     IndependentNormal(6, scale="shared")
     ```
 
-    Of a feature map `[B, height, width, channels]`, a distribution over images
-    of that height and width gets its parameters by a convolution, channels
-    last; of anything else, by a `Dense` layer on the last axis.
+    If the input is a feature map `[B, height, width, channels]` and the event
+    an image of that height and width, a convolution makes the parameters,
+    channels last. Otherwise a `Dense` layer on the last axis makes them.
 
     Args:
         distribution: a distribution layer, such as `IndependentNormal(6)`.
@@ -40,7 +40,7 @@ class Head(keras.layers.Layer):
         What the distribution layer returns.
 
     Raises:
-        TypeError: if `distribution` is no distribution layer.
+        TypeError: if `distribution` is not a distribution layer.
         ValueError: if the height and width are not those of the event.
 
     Example:
@@ -113,7 +113,7 @@ class Head(keras.layers.Layer):
     def call(
         self, inputs: Tensor, training: bool | None = None
     ) -> tfd.Distribution:
-        # Keras tells the distribution, if it has told this layer.
+        # With `training` in the signature Keras passes it on.
         assert self.parameters_layer is not None
         return self.distribution(self.parameters_layer(inputs))
 

@@ -48,11 +48,11 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
             model), or a function without arguments to one, which must be
             registered to be saved.
         use_exact_kl: whether the closed form is taken, or an estimate.
-        test_points_reduce_axis: of no effect, and there since `tfp.layers` has
-            it: test points are averaged.
+        test_points_reduce_axis: of no effect; it exists since `tfp.layers` has
+            it. Test points are averaged.
         test_points_fn: how the points z of the estimate are drawn: a function
-            of a (and of a `seed`, if it likes) to a tensor, `[B, *event]` or
-            with dimensions of samples before, such as
+            of a (and optionally of a `seed`) to a tensor, `[B, *event]` or with
+            dimensions of samples before, such as
             `lambda a, seed: a.sample(10, seed=seed)`; by default one draw.
         weight: a number; None is 1.
 
@@ -66,7 +66,7 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
         TypeError: if `distribution_b` is none of these or returns something
             else, or if a is a tensor.
         ValueError: if a and b are over different events; if b holds variables
-            that Keras would not see; if `weight` is no number; or if no
+            that Keras would not see; if `weight` is not a number; or if no
             gradient can pass through draws from a.
         NotImplementedError: with `use_exact_kl`, if no closed form is known.
 
@@ -112,7 +112,7 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
 
     @property
     def tracked_state(self) -> tuple[Any, ...]:
-        """What the layer that is regularised must hold, for Keras to see."""
+        """State that the regularised layer must hold, for Keras to see it."""
         if isinstance(self.distribution_b, keras.layers.Layer):
             return (self.seed_generator, self.distribution_b)
         return (self.seed_generator,)

@@ -35,10 +35,13 @@ Conversion = str | Callable[..., Tensor]
 # As in tfp.layers.
 _METHODS = ("sample", "mean", "mode", "stddev", "variance")
 
-# What TFP may not know of a distribution.
+# Statistics that TFP may not have for a distribution.
 _STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
 
-# Draws behind a statistic that TFP does not know.
+# TFP says that the mean of these is NaN.
+_WITHOUT_MEAN = (tfd.Cauchy, tfd.HalfCauchy)
+
+# Draws from which a statistic is estimated that TFP does not have.
 _ESTIMATE_SAMPLES = 100
 
 
@@ -100,8 +103,9 @@ def to_tensor(
         convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
             `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
             function of the distribution, which is also given a `seed` of TFP's
-            if it has an argument of that name. None is what the layer that
-            returned the distribution was given, else `"sample"`.
+            if it has an argument of that name. None takes the
+            `convert_to_tensor_fn` of the layer that returned the distribution,
+            else `"sample"`.
         seed: of a draw: a `keras.random.SeedGenerator`, an int, or None for
             fresh noise.
 
@@ -124,11 +128,11 @@ def to_tensor(
 
 
 def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
-    """The mean of a distribution, or what comes nearest to it.
+    """The mean of a distribution, or a substitute for it.
 
     The mean; else the mode; else, of numbers and of independent numbers, the
     median; else the mean of 100 draws, the same at each call. A flow or a
-    relaxed categorical has none but the last.
+    relaxed categorical has only the last.
 
     Args:
         distribution: any.
@@ -169,20 +173,25 @@ def _unless_missing(
     statistic: Callable[[tfd.Distribution], Tensor],
     distribution: tfd.Distribution,
 ) -> Tensor | None:
-    """A statistic, or None if TFP does not know it of the distribution."""
+    """A statistic, or None if TFP does not have it for the distribution."""
     try:
         return statistic(distribution)
     except NotImplementedError:
         return None
     except AttributeError as error:
-        # Some classes of TFP have no such method. Another attribute that is
-        # missing is a mistake within a method, and to be seen.
+        # Some classes of TFP have no such method. Any other missing attribute
+        # is a mistake within a method, and is raised.
         if str(error.name).lstrip("_") in _STATISTICS:
             return None
         raise
 
 
 def _mean(distribution: tfd.Distribution) -> Tensor:
+    inner = distribution
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    if isinstance(inner, _WITHOUT_MEAN):
+        raise NotImplementedError("The mean is undefined.")
     return distribution.mean()
 
 
@@ -195,7 +204,7 @@ def _stddev(distribution: tfd.Distribution) -> Tensor:
 
 
 def _median(distribution: tfd.Distribution) -> Tensor:
-    """Of each number by itself, where they are independent."""
+    """The median of each number, where they are independent."""
     if isinstance(distribution, tfd.Independent):
         return _median(distribution.distribution)
     if len(distribution.event_shape):
@@ -217,9 +226,9 @@ def convertible(
 ) -> tfd.Distribution:
     """A copy of a distribution that Keras, given it, turns into a tensor.
 
-    It has what TensorFlow, JAX and numpy look for in an object that stands for
-    an array. The tensor is made when it is first asked for, and is the same
-    each time: all who take it see one draw.
+    It has the methods by which TensorFlow, JAX and numpy turn an object into an
+    array. The tensor is made when it is first asked for, and is the same each
+    time: all layers that take it see one draw.
 
     Args:
         distribution: any.
@@ -240,8 +249,8 @@ def convertible(
     def as_tensorflow(dtype: Any = None, name: str | None = None) -> Tensor:
         return value() if dtype is None else ops.cast(value(), dtype)
 
-    # A copy, since a function may return one and the same distribution to many;
-    # of the attributes, since some classes of TFP refuse `copy.copy`.
+    # A copy, since a function may return the same distribution at each call.
+    # The attributes are copied, since some classes of TFP refuse `copy.copy`.
     result = object.__new__(type(distribution))
     vars(result).update(
         vars(distribution),
@@ -269,12 +278,13 @@ class OnDistribution(keras.layers.Layer):
         TypeError: if given a tensor.
     """
 
-    # What it does with one, for the message.
+    # What the layer does with a distribution, for the message.
     task = "takes"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # A distribution stays one, even if Keras could turn it into a tensor.
+        # A distribution stays a distribution, even if Keras could turn it into
+        # a tensor.
         leave_arguments_as_they_are(self)
 
     def __call__(self, distribution: Any, **kwargs: Any) -> Any:

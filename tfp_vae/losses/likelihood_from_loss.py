@@ -234,12 +234,12 @@ def likelihood_from_loss(
         and `constant`, from y to nats per example.
 
     Raises:
-        TypeError: if `loss` is no loss.
-        ValueError: if it is no negative log density up to a constant, such as
-            `kl_divergence`, or is one with other targets than the data (label
-            smoothing, an ignored class), or if an argument is out of range.
-            `distribution` raises it for a y_pred of too few dimensions, as
-            `constant` does for y.
+        TypeError: if `loss` is not a loss.
+        ValueError: if it is not a negative log density up to a constant, such
+            as `kl_divergence`, or is one with other targets than the data
+            (label smoothing, an ignored class), or if an argument is out of
+            range. `distribution` raises it for a y_pred of too few dimensions,
+            as `constant` does for y.
 
     Example:
     ```python

@@ -41,7 +41,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
         they are summed).
 
     Raises:
-        TypeError: if `y_pred` is no distribution.
+        TypeError: if `y_pred` is not a distribution.
         ValueError: while tracing, if event shape, batch shape or dtype do not
             fit the target, or there is none.
 
@@ -88,7 +88,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
         Raises:
             TypeError, ValueError: as the loss.
         """
-        checks.check_distribution(y_pred, "the model", "IndependentNormal")
+        checks.check_is_distribution(y_pred, "the model", "IndependentNormal")
         y_true = None if y_true is None else ops.convert_to_tensor(y_true)
         if y_true is None or not len(y_true.shape):
             received = None if y_true is None else "a scalar"

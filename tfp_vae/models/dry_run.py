@@ -15,7 +15,7 @@ import keras
 
 from tfp_vae.distributions.validated import is_validated
 from tfp_vae.keras_internals import all_layers
-from tfp_vae.substrate import EAGER_IS_SLOW, jit
+from tfp_vae.substrate import EAGER_IS_SLOW, jit, jit_with_variables
 
 __all__ = ["Trial", "try_shapes"]
 
@@ -93,22 +93,11 @@ class Trial:
             a is not b for a, b in zip(parts, self._parts, strict=True)
         )
         if self._compiled is None or is_new:
-            self._compiled, self._parts = _compiled(model, run), parts
+            self._compiled = jit_with_variables(
+                _without_assertions(run), model.variables
+            )
+            self._parts = parts
         # What is made on the way gets its value outside of the trace.
         with contextlib.suppress(Exception), keras.StatelessScope():
             return self._compiled(*args)
         return run(*args)
-
-
-def _compiled(
-    model: keras.Model, run: Callable[..., Any]
-) -> Callable[..., Any]:
-    variables = model.variables
-    checked = _without_assertions(run)
-
-    def stateless(values: list[Any], *args: Any) -> Any:
-        with keras.StatelessScope(list(zip(variables, values, strict=True))):
-            return checked(*args)
-
-    compiled = jit(stateless)
-    return lambda *args: compiled([v.value for v in variables], *args)

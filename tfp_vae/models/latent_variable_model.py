@@ -8,11 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.checks import check_distribution, in_dtype_of, static_shape
+from tfp_vae.checks import check_is_distribution, in_dtype_of, static_shape
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.observed import complete
 from tfp_vae.entries import accepted, conditions_of, repeated, with_x, x_of
 from tfp_vae.evaluation.model import likelihood_of, prior_of
+from tfp_vae.layers.activations import warn_of_activation
 from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
 from tfp_vae.models.conditional import Conditional
 from tfp_vae.models.conditions import Entry, Part
@@ -26,7 +27,7 @@ from tfp_vae.models.parts import (
     fits,
 )
 from tfp_vae.models.saving import Saved
-from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
+from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
@@ -129,8 +130,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
         self._report_trackers = [
-            keras.metrics.Mean(name)
-            for name in getattr(self.objective, "report_names", ())
+            keras.metrics.Mean(name) for name in self.objective.report_names
         ]
 
     # The model.
@@ -172,6 +172,8 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         compute_terms = type(self).compute_terms
         if compute_terms is not LatentVariableModel.compute_terms:
             self._build_for_terms(zeros)
+        warn_of_activation(self.encoder)
+        warn_of_activation(self.decoder)
 
     def _build_for_terms(self, x: Any) -> None:
         """Makes the weights of layers that `compute_terms` of a subclass calls.
@@ -205,9 +207,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             z = posterior.sample(seed=seed)
             given = accepted(self.decode, conditions)
             return posterior, z, self.decode(z, training=training, **given)
-        z = posterior.sample(samples, seed=seed)
-        if isinstance(self.objective, Objective):
-            z = self.objective.latents(z)
+        z = self.objective.latents(posterior.sample(samples, seed=seed))
         given = accepted(self.decode, repeated(conditions, samples))
         likelihood = self.decode(as_one_batch(z), training=training, **given)
         return posterior, z, likelihood
@@ -237,7 +237,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             conditions = self._rows(conditions, ops.shape(x)[0])
         entries = {**conditions, "x": x, "observed": observed}
         part = Part(self.encoder, "encoder", "x", conditions)
-        return check_distribution(
+        return check_is_distribution(
             part(entries, training=training),
             "the encoder",
             "MultivariateNormalDiag",
@@ -274,7 +274,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
                 "and decoder the same latent size."
             )
         part = Part(self.decoder, "decoder", "z", conditions)
-        return check_distribution(
+        return check_is_distribution(
             part({**conditions, "z": z}, training=training),
             "the decoder",
             "IndependentNormal",
@@ -306,7 +306,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
                     rows = posterior.batch_shape[0]
                 conditions = self._rows(conditions, rows, check=False)
             part = Part(self.prior, "prior", None, conditions)
-            return check_distribution(
+            return check_is_distribution(
                 part(conditions, encoder=self.encode, training=training),
                 "the prior",
                 "MixturePrior",

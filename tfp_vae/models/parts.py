@@ -10,6 +10,7 @@ from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
+from tfp_vae.objectives import Objective
 from tfp_vae.substrate import tfd
 
 __all__ = [
@@ -28,7 +29,7 @@ def check_layer(part: Any, role: str) -> None:
         role: "encoder" or "decoder".
 
     Raises:
-        TypeError: if it is no layer.
+        TypeError: if it is not a layer.
         ValueError: if a layer within adds a KL divergence to the loss.
     """
     if not isinstance(part, keras.layers.Layer):
@@ -54,8 +55,8 @@ def _all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
         yield from _all_layers(inner)
 
 
-def check_objective(objective: Any) -> keras.layers.Layer:
-    """Refuses an objective that is not a layer such as `ELBO()`.
+def check_objective(objective: Any) -> Objective:
+    """Refuses what is not an `Objective`, such as the class `ELBO`.
 
     Args:
         objective: the argument.
@@ -64,15 +65,14 @@ def check_objective(objective: Any) -> keras.layers.Layer:
         The argument.
 
     Raises:
-        TypeError: if it is another thing, such as a class.
+        TypeError: if it is another thing.
     """
-    if isinstance(objective, keras.layers.Layer) and hasattr(
-        objective, "num_samples"
-    ):
+    if isinstance(objective, Objective):
         return objective
     raise TypeError(
-        "The objective is a layer such as ELBO(), with the number of samples "
-        f"it asks for in num_samples. Received: {objective!r}."
+        "The objective is a layer such as ELBO(), a subclass of "
+        "tfp_vae.objectives.Objective: one of your own overrides combine(). "
+        f"Received: {objective!r}."
     )
 
 
@@ -83,7 +83,7 @@ def check_prior(prior: Any) -> None:
         prior: the argument.
 
     Raises:
-        TypeError: if it is no distribution, layer or None.
+        TypeError: if it is not a distribution, a layer or None.
         ValueError: if it is a distribution that holds variables.
     """
     if prior is None or isinstance(prior, keras.layers.Layer):

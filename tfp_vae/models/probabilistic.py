@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tfp_vae.layers.activations import warn_of_activation
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 from tfp_vae.training.data import Data, as_keras_would, peek
@@ -46,6 +47,7 @@ class _Probabilistic(FastFit):
                 _first_rows, (x_seen, y_seen)
             )
             y_pred = model(x_rows, training=False)
+            warn_of_activation(model)
             model.compute_loss(x_rows, y_rows, y_pred, training=False)
             model.compute_metrics(x_rows, y_rows, y_pred)
             model.reset_metrics()
@@ -171,6 +173,15 @@ class Sequential(_Probabilistic, keras.Sequential):
     ```
     """
 
+    def __init__(
+        self, layers: Any = None, trainable: bool = True, name: Any = None
+    ) -> None:
+        super().__init__(layers, trainable, name)
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        warn_of_activation(self)
+
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class Model(_Probabilistic, keras.Model):
@@ -216,3 +227,7 @@ class Functional(_Probabilistic, keras.Model):
     A class of its own: Keras gives the class of a functional model, and all
     that it is derived from, other bases, with which no other model will do.
     """
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        warn_of_activation(self)

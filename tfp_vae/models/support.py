@@ -97,7 +97,7 @@ class Support:
         return _fault(self.likelihood, in_dtype_of(self.likelihood, tensor))
 
     def is_outside(self, rows: np.ndarray) -> bool:
-        """Whether rounding is no help."""
+        """Whether the values are outside the support even when rounded."""
         fault = self.fault(rows)
         if fault is None or rows.dtype.kind in "iub":
             return fault is not None
@@ -197,8 +197,8 @@ def first_fault(
         raise ValueError(_outside(support, row, place))
 
     rows = target.flat(target.rows)
-    between = support.fault(rows)
-    if between is not None and support.is_outside(rows):
+    fault = support.fault(rows)
+    if fault is not None and support.is_outside(rows):
         for row in dict.fromkeys(map(int, target.rows)):
             alone = own(row)
             if alone.is_outside(target.flat([row])):
@@ -212,7 +212,7 @@ def first_fault(
             continue
         for values, sources in some:
             if not support.is_outside(values):
-                between = between or support.fault(values)
+                fault = fault or support.fault(values)
                 continue
             columns = _columns_at_fault(support, values, rows[0])
             if columns is None:
@@ -221,7 +221,7 @@ def first_fault(
             alone = own(row)
             if alone.is_outside(target.flat([row])):
                 refuse(row, alone, rows[0])
-    return between
+    return fault
 
 
 def _columns_at_fault(
@@ -343,7 +343,7 @@ def unscaled(support: Support) -> str | None:
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        # What TFP warns of while it validates is no fault of the data.
+        # What TFP warns of while it validates is not about the data.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log_prob = validated(likelihood).log_prob(target)

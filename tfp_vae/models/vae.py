@@ -7,6 +7,7 @@ from keras import ops
 
 from tfp_vae.arguments import check_positive_int
 from tfp_vae.entries import accepted, conditions_of
+from tfp_vae.evaluation.compiled import forget
 from tfp_vae.evaluation.importance import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
@@ -123,7 +124,7 @@ class VAE(OnBatch, LatentVariableModel):
                 TensorFlow XLA compiles steps that run at once, if `fit` takes
                 1,000 of them or more and there are neither convolutions nor
                 assertions in them. It draws other noise from the same seed.
-            **kwargs: of `keras.Model.compile`, but for those that belong to a
+            **kwargs: of `keras.Model.compile`, except those that belong to a
                 loss or to metrics of an output.
 
         Raises:
@@ -147,6 +148,7 @@ class VAE(OnBatch, LatentVariableModel):
                 f"Received: {name}={value!r}."
             )
         self.dry_run = Trial()
+        forget(self)
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
@@ -278,7 +280,8 @@ class VAE(OnBatch, LatentVariableModel):
             of 100 draws, the same at each call for batches of one size.
 
         Raises:
-            TypeError, ValueError: as `fit`, but for the support.
+            TypeError, ValueError: as `fit`, except that data outside of the
+                support are let through.
         """
         x, _ = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
@@ -323,8 +326,8 @@ class VAE(OnBatch, LatentVariableModel):
             `[n, *event]`.
 
         Raises:
-            ValueError: if the model is not built yet, n is no int >= 1, or a
-                condition is lacking, of no use, or has another shape.
+            ValueError: if the model is not built yet, n is not an int >= 1, or
+                a condition is lacking, of no use, or has another shape.
         """
         check_positive_int("n", n)
         if not self.built:
@@ -354,36 +357,22 @@ class VAE(OnBatch, LatentVariableModel):
     ) -> MarginalLogLikelihood:
         """Estimates log p(x) by importance sampling from the posterior.
 
-        ```none
-        log p(x) ~ log(1 / S sum_s w_s),   w_s = p(x|z_s) p(z_s) / q(z_s|x)
-        ```
-
-        A lower bound on average, tight as S grows. Compiled; memory does not
-        grow with S.
+        It is `tfp_vae.evaluation.marginal_log_likelihood` of this model, where
+        formula, limits and source are documented.
 
         Args:
-            x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-                `(x, y)` that can be gone through several times.
-            num_samples: S, draws of z for each example; rounded up to a whole
-                number of equal chunks.
+            x: data, `[N, *event]`, or a pipeline of batches.
+            num_samples: draws of z for each example.
             batch_size: examples at a time.
             seed: an int for the same estimate again, or None.
             verbose: whether to show the progress.
-            y: the target of the likelihood, `[N, *event]`, by default x; of a
-                pipeline, that of its batches.
+            y: the target of the likelihood, by default x.
 
         Returns:
-            `MarginalLogLikelihood`: for each example the estimate in nats, its
-            standard error, the effective sample size, and the Pareto k-hat that
-            tells when not to believe the first two.
+            `MarginalLogLikelihood`, each field `[N]`, in nats per example.
 
         Raises:
-            TypeError, ValueError: if the shapes or the values of the data do
-                not fit the model, or a number is not positive.
-
-        Reference:
-            Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR
-            2016. https://arxiv.org/abs/1509.00519
+            TypeError, ValueError: as the function does.
         """
         return marginal_log_likelihood(
             self, x, num_samples, batch_size, seed, verbose, y

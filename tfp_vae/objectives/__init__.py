@@ -1,5 +1,6 @@
 """What a variational autoencoder is trained to maximise."""
 
+from tfp_vae.objectives.batch import Batch, ObjectiveTerms
 from tfp_vae.objectives.beta_tcvae import BetaTCVAE
 from tfp_vae.objectives.dip_vae import DIPVAE
 from tfp_vae.objectives.elbo import ELBO
@@ -18,16 +19,16 @@ from tfp_vae.objectives.schedules import (
     Cyclical,
     LinearWarmup,
 )
-from tfp_vae.objectives.step import (
-    ObjectiveTerms,
-    Step,
-)
+
+#: The earlier name of `Batch`.
+Step = Batch
 
 __all__ = [
     "DIPVAE",
     "ELBO",
     "IWAE",
     "MMD",
+    "Batch",
     "BetaTCVAE",
     "Cyclical",
     "InfoVAE",

@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factors
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective, Schedule
-from tfp_vae.objectives.step import Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
@@ -35,8 +35,8 @@ class BetaTCVAE(Objective):
     log q(z) ~ log(1/(N B) sum_j q(z|x_j))
     ```
 
-    which is off by a constant but for what a batch cannot tell; so I and TC
-    are to be read as differences. With all three weights 1 the objective is
+    whose error is a constant, except for what a batch cannot tell. So read I
+    and TC as differences. With all three weights 1 the objective is
     the ELBO with a Monte Carlo KL.
 
     Args:
@@ -92,11 +92,11 @@ class BetaTCVAE(Objective):
         self.data_size: int = int(data_size)
         self.set_schedules(beta=beta, alpha=alpha, gamma=gamma)
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        z = step.samples()
-        log_posterior = step.posterior.log_prob(z)
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        z = batch.samples()
+        log_posterior = batch.posterior.log_prob(z)
         # Each sample under each posterior: [S, B, B, latent coordinates].
-        pairs = factors(step.posterior).log_prob(z[:, :, None])
+        pairs = factors(batch.posterior).log_prob(z[:, :, None])
         pairs = ops.reshape(pairs, (*ops.shape(pairs)[:3], -1))
         log_batch = ops.log(ops.cast(ops.shape(pairs)[2], pairs.dtype))
         log_count = log_batch + math.log(self.data_size)
@@ -105,13 +105,13 @@ class BetaTCVAE(Objective):
         parts = {
             "alpha": log_posterior - joint,
             "beta": joint - single,
-            "gamma": single - step.prior.log_prob(z),
+            "gamma": single - batch.prior.log_prob(z),
         }
-        objective = mean_over_first(step.log_likelihood)
+        objective = mean_over_first(batch.log_likelihood)
         means = []
         for name, values in parts.items():
             part = mean_over_first(values)
-            objective -= self.at(name, step) * part
+            objective -= self.at(name, batch) * part
             means.append(mean_over_first(part))
         return objective, dict(zip(self.reported, means, strict=True))
 

@@ -7,8 +7,8 @@ from keras import ops
 
 from tfp_vae.arguments import is_weight
 from tfp_vae.distributions import factors
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective
-from tfp_vae.objectives.step import Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd
 
@@ -84,8 +84,8 @@ class DIPVAE(Objective):
         self.off_diagonal = off_diagonal
         self.diagonal = diagonal
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        means = step.posterior.mean()
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        means = batch.posterior.mean()
         if len(means.shape) != 2:
             raise ValueError(
                 "DIPVAE takes the covariance of latent vectors: a posterior of "
@@ -96,7 +96,7 @@ class DIPVAE(Objective):
         rows = ops.cast(ops.shape(means)[0], means.dtype)
         covariance = ops.matmul(ops.transpose(centered), centered) / rows
         if self.variant == "ii":
-            covariance += mean_over_first(_covariance(step.posterior))
+            covariance += mean_over_first(_covariance(batch.posterior))
         squares = ops.square(
             covariance - ops.eye(means.shape[1], dtype=means.dtype)
         )
@@ -105,7 +105,7 @@ class DIPVAE(Objective):
         if diagonal is None:
             diagonal = self.off_diagonal * (10.0 if self.variant == "i" else 1)
         penalty = self.off_diagonal * (ops.sum(squares) - on) + diagonal * on
-        elbo = mean_over_first(step.log_likelihood) - step.kl
+        elbo = mean_over_first(batch.log_likelihood) - batch.kl
         return elbo - penalty, {"moment_penalty": penalty}
 
     def get_config(self) -> dict[str, Any]:

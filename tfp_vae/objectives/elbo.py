@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factorized_kl_divergence
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective, Schedule
-from tfp_vae.objectives.step import Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
@@ -63,7 +63,7 @@ class ELBO(Objective):
         nats per example.
 
     Raises:
-        TypeError: if one of the three is no distribution.
+        TypeError: if one of the three is not a distribution.
         ValueError: while tracing, if event, batch or latent shapes do not fit,
             if dtypes disagree, or arguments are out of range or exclude each
             other.
@@ -131,22 +131,22 @@ class ELBO(Objective):
         weights = {} if capacity is None else {"capacity": capacity}
         self.set_schedules(beta=beta, **weights)
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        kl = step.kl
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        kl = batch.kl
         if self.gradient == "stl":
-            kl = -mean_over_first(step.log_ratio(path_only=True))
+            kl = -mean_over_first(batch.log_ratio(path_only=True))
         if self.free_bits:
-            kl = self._free_bits(step)
+            kl = self._free_bits(batch)
         elif self.capacity is not None:
-            kl = ops.abs(mean_over_first(kl) - self.at("capacity", step))
-        log_likelihood = mean_over_first(step.log_likelihood)
-        return log_likelihood - self.at("beta", step) * kl, {}
+            kl = ops.abs(mean_over_first(kl) - self.at("capacity", batch))
+        log_likelihood = mean_over_first(batch.log_likelihood)
+        return log_likelihood - self.at("beta", batch) * kl, {}
 
-    def _free_bits(self, step: Step) -> Tensor:
+    def _free_bits(self, batch: Batch) -> Tensor:
         try:
-            coordinates = factorized_kl_divergence(step.posterior, step.prior)
+            coordinates = factorized_kl_divergence(batch.posterior, batch.prior)
         except NotImplementedError:
-            coordinates = step.kl[:, None]
+            coordinates = batch.kl[:, None]
         return ops.sum(
             ops.maximum(mean_over_first(coordinates), self.free_bits)
         )

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import is_weight
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective, Schedule
-from tfp_vae.objectives.step import Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, samplers, tfp_seed
 
@@ -34,7 +34,7 @@ def maximum_mean_discrepancy(
 
     The means take in i = j, so that it is never negative and a batch of one
     has one: above the unbiased estimate by about 1/A + 1/B for distinct points,
-    a constant, but for the factor (1 - 1/A) of the first mean.
+    a constant, except for the factor (1 - 1/A) of the first mean.
 
     Args:
         a: `[A, k]`.
@@ -157,26 +157,26 @@ class InfoVAE(Objective):
             # The draws from the prior follow the step.
             self.count_steps()
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        z = step.samples()
-        each = [self._discrepancy(step, z[i], i) for i in range(z.shape[0])]
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        z = batch.samples()
+        each = [self._discrepancy(batch, z[i], i) for i in range(z.shape[0])]
         mmd = mean_over_first(ops.stack(each))
-        weight = self.alpha - 1.0 + self.at("lambda_", step)
+        weight = self.alpha - 1.0 + self.at("lambda_", batch)
         if callable(self.lambda_):
             weight = ops.maximum(weight, 0.0)
         objective = (
-            mean_over_first(step.log_likelihood)
-            - (1.0 - self.alpha) * step.kl
+            mean_over_first(batch.log_likelihood)
+            - (1.0 - self.alpha) * batch.kl
             - weight * mmd
         )
         return objective, {"mmd": mmd}
 
-    def _discrepancy(self, step: Step, z: Tensor, index: int) -> Tensor:
+    def _discrepancy(self, batch: Batch, z: Tensor, index: int) -> Tensor:
         # The same draws in each evaluation: it has no noise of its own.
-        number = ops.cast(step.number, "int32") if step.training else 0
+        number = ops.cast(batch.step, "int32") if batch.training else 0
         seed = samplers.fold_in(tfp_seed(index), number)
-        drawn = step.prior.sample(
-            () if tuple(step.prior.batch_shape) else ops.shape(z)[0], seed=seed
+        drawn = batch.prior.sample(
+            () if tuple(batch.prior.batch_shape) else ops.shape(z)[0], seed=seed
         )
         vectors = (-1, math.prod(z.shape[1:]))
         return maximum_mean_discrepancy(

@@ -6,18 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective
-from tfp_vae.objectives.step import Step
 from tfp_vae.substrate import Tensor
 
 __all__ = ["IWAE"]
-
-
-class _Marked:
-    """A dict that Keras does not look into."""
-
-    def __init__(self) -> None:
-        self.by_thread: dict[int, tuple[Tensor, Tensor]] = {}
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -94,9 +87,9 @@ class IWAE(Objective):
                 f"gradient={gradient!r}."
             )
         self.gradient = gradient
-        # The samples that were marked last, and their channels, for each
-        # replica, which have a thread each.
-        self._marked = _Marked()
+        # The samples that were marked last, and their channels: of each
+        # replica by itself, since replicas run in threads.
+        self._marked = threading.local()
 
     def latents(self, z: Tensor) -> Tensor:
         if self.gradient != "dreg" or self.num_samples == 1:
@@ -105,24 +98,24 @@ class IWAE(Objective):
         marked = _mark(ops.reshape(z, (*leading, -1)))
         channels = marked[..., -2:]
         z = ops.reshape(marked[..., :-2], ops.shape(z))
-        self._marked.by_thread[threading.get_ident()] = z, channels
+        self._marked.last = z, channels
         return z
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        log_weights = step.log_weights(path_only=self.gradient != "standard")
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        log_weights = batch.log_weights(path_only=self.gradient != "standard")
         size = ops.cast(ops.shape(log_weights)[0], log_weights.dtype)
         bound = ops.logsumexp(log_weights, axis=0) - ops.log(size)
         if self.gradient != "dreg" or self.num_samples == 1:
             return bound, {}
         weights = ops.stop_gradient(ops.softmax(log_weights, axis=0))
-        channels = self._channels(step.samples())
+        channels = self._channels(batch.samples())
         # Zeros, whose gradients are the weights and 1.
         weighted = ops.sum(weights * channels[..., 0], axis=0)
         return bound + weighted + ops.sum(channels[..., 1], axis=0), {}
 
     def _channels(self, z: Tensor) -> Tensor:
         """The channels of the samples that were marked last."""
-        marked = self._marked.by_thread.pop(threading.get_ident(), None)
+        marked = vars(self._marked).pop("last", None)
         if marked is None or marked[0] is not z:
             raise ValueError(
                 'gradient="dreg" weighs the gradient that the decoder sends '

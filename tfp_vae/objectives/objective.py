@@ -14,7 +14,7 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
-from tfp_vae.objectives.step import ObjectiveTerms, Step
+from tfp_vae.objectives.batch import Batch, ObjectiveTerms
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.samples import log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, tfd
@@ -67,14 +67,14 @@ class Objective(keras.layers.Layer):
             `[S * B]`, sample by sample.
         prior: p(z), of batch shape `[]` or `[B]`; by default standard normal.
         z: the samples, `[B, *latent]` or `[S, B, *latent]`.
-        training: whether the count of steps moves on.
+        training: whether the count of training steps moves on.
 
     Returns:
         `ObjectiveTerms`: `log_likelihood`, `kl` and `objective`, each `[B]`,
         nats per example.
 
     Raises:
-        TypeError: if one of the three is no distribution.
+        TypeError: if one of the three is not a distribution.
         ValueError: while tracing, if event, batch or latent shapes do not fit,
             if dtypes disagree, if samples are missing, or an argument is out
             of range.
@@ -148,11 +148,11 @@ class Objective(keras.layers.Layer):
         """
         return z
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What is maximised: each objective's own.
 
         Args:
-            step: one batch.
+            batch: one batch.
 
         Returns:
             The objective, `[B]`, nats per example, and the scalars named in
@@ -160,15 +160,15 @@ class Objective(keras.layers.Layer):
         """
         raise NotImplementedError(
             f"{type(self).__name__} must say what it maximises: override "
-            "combine(self, step)."
+            "combine(self, batch)."
         )
 
-    def at(self, name: str, step: Step) -> Any:
-        """What an argument that may be scheduled is at a step.
+    def at(self, name: str, batch: Batch) -> Any:
+        """The value of an argument that may be a schedule.
 
         Args:
             name: of the argument.
-            step: the batch.
+            batch: the batch, which knows its training step.
 
         Returns:
             A number or a scalar tensor.
@@ -176,7 +176,7 @@ class Objective(keras.layers.Layer):
         value = getattr(self, name)
         if not callable(value):
             return value
-        return ops.cast(value(step.number), step.number.dtype)
+        return ops.cast(value(batch.step), batch.step.dtype)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> ObjectiveTerms:
         return super().__call__(ops.convert_to_tensor(x), *args, **kwargs)
@@ -190,15 +190,15 @@ class Objective(keras.layers.Layer):
         z: Tensor | None = None,
         training: bool | None = None,
     ) -> ObjectiveTerms:
-        checks.check_distribution(
+        checks.check_is_distribution(
             posterior, "the posterior", "MultivariateNormalDiag"
         )
-        checks.check_distribution(
+        checks.check_is_distribution(
             likelihood, "the likelihood", "IndependentNormal"
         )
         if prior is None:
             prior = standard_normal(posterior)
-        checks.check_distribution(prior, "the prior", "DistributionLambda")
+        checks.check_is_distribution(prior, "the prior", "DistributionLambda")
         z = None if z is None else ops.convert_to_tensor(z)
         samples = checks.check_latent(posterior, prior, z)
         checks.check_likelihood(likelihood, x, samples)
@@ -207,19 +207,19 @@ class Objective(keras.layers.Layer):
         log_likelihood = log_likelihood_of_samples(x, likelihood, samples)
         if z is not None and samples is None:
             z = z[None]
-        number = ops.cast(
+        step = ops.cast(
             0 if self.step is None else self.step, log_likelihood.dtype
         )
         if training and self.step is not None:
             self.step.assign_add(1)
         kl = self._divergence(posterior, prior, z)
-        step = Step(
-            log_likelihood, kl, posterior, prior, z, number, bool(training)
+        batch = Batch(
+            log_likelihood, kl, posterior, prior, z, step, bool(training)
         )
-        objective, reports = self.combine(step)
+        objective, reports = self.combine(batch)
         for name in self.report_names:
             if name not in reports:
-                reports[name] = self.at(name, step)
+                reports[name] = self.at(name, batch)
         return ObjectiveTerms(
             mean_over_first(log_likelihood), kl, objective, reports
         )

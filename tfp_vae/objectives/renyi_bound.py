@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective
-from tfp_vae.objectives.step import Step
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
@@ -65,8 +65,8 @@ class RenyiBound(Objective):
             )
         self.alpha: float = float(alpha)
 
-    def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        return _power_mean(step.log_weights(), 1.0 - self.alpha), {}
+    def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return _power_mean(batch.log_weights(), 1.0 - self.alpha), {}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
@@ -81,7 +81,8 @@ def _power_mean(log_weights: Tensor, power: float) -> Tensor:
     largest = ops.max(log_weights, axis=0)
     center = ops.where(ops.isfinite(center), center, largest)
     scaled = power * (log_weights - center)
-    # Small exponents are all 1 but for what expm1 keeps; large ones overflow.
+    # exp of small numbers rounds to 1, which expm1 avoids; of large ones it
+    # overflows.
     small = ops.max(ops.abs(scaled), axis=0) < 1
     within = ops.where(small, scaled, 0.0)
     near = ops.log1p(mean_over_first(ops.expm1(within)))

@@ -12,7 +12,7 @@ __all__ = ["Cyclical", "LinearWarmup"]
 
 
 class _Schedule:
-    """What Keras needs to save an object that is no layer."""
+    """What Keras needs to save an object that is not a layer."""
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of data. Needs matplotlib."""
+"""Pictures of data and of what a model returns. Needs matplotlib."""
 
 from pathlib import Path
 from typing import Any

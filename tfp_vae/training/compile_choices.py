@@ -22,8 +22,6 @@ class CompileChoices:
     """The part of `FastFit` that remembers what was left to `fit`."""
 
     _choices: Choices = Choices()
-    #: What was compiled for these choices.
-    _made: Any = None
 
     def compile(
         self,
@@ -48,7 +46,7 @@ class CompileChoices:
             **kwargs: as in Keras.
 
         Raises:
-            ValueError: if `steps_per_execution` is no positive int, or
+            ValueError: if `steps_per_execution` is not a positive int, or
                 `jit_compile` neither a bool nor `"auto"`.
         """
         is_auto = steps_per_execution == "auto"
@@ -56,7 +54,7 @@ class CompileChoices:
             check_counts(steps_per_execution=steps_per_execution)
         check_jit_compile(jit_compile)
         self._choices = Choices(is_auto, jit_compile == "auto")
-        self._made = None
+        self.forget_compiled()
         super().compile(  # type: ignore[misc]
             optimizer=optimizer,
             loss=loss,
@@ -64,6 +62,9 @@ class CompileChoices:
             jit_compile=jit_compile,
             **kwargs,
         )
+
+    def forget_compiled(self) -> None:
+        """Drops what was compiled for other choices: `FastFit` says what."""
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()  # type: ignore[misc]

@@ -31,7 +31,7 @@ _BLOCK_BYTES = 2**20
 # short rows.
 _WIDE = 1024
 
-# Strings, objects, dates: numpy's kinds of what is no number.
+# NumPy's kinds of values that are not numbers: strings, objects, dates.
 _NO_NUMBERS = "OUSMm"
 
 
@@ -367,10 +367,8 @@ class Data(NamedTuple):
         """
         if steps_per_epoch:
             return steps_per_epoch
-        if self.are_arrays:
+        if hasattr(next(iter(self.arrays), None), "shape"):
             return -(-self.num_rows // (batch_size or 32))
-        if hasattr(self.x, "shape"):
-            return -(-len(self.x) // (batch_size or 32))
         try:
             return len(self.x)
         except TypeError:  # a generator, or a `tf.data` pipeline without end

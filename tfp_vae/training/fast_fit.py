@@ -67,6 +67,9 @@ class FastFit(CompileChoices, FitHooks):
     _run: _Run | None = None
     _made: _Compiled | None = None
 
+    def forget_compiled(self) -> None:
+        self._made = None
+
     # What Keras calls, and what users call.
 
     def fit(

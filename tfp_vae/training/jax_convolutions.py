@@ -37,7 +37,7 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
         function: one that JAX can compile, from and to trees of arrays.
 
     Returns:
-        A function that gives the same but for rounding, compiled.
+        A compiled function that gives the same, except for rounding.
 
     Warns:
         RuntimeWarning: once, where the running JAX has operations in a form

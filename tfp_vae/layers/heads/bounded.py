@@ -1,9 +1,11 @@
 """Families between 0 and 1 and on the circle, the same for every element."""
 
+from typing import Any
+
 import keras
 
 from tfp_vae.distributions import Bernoulli
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -18,12 +20,14 @@ __all__ = [
 class IndependentBernoulli(IndependentLayer):
     """Independent Bernoulli variables, from logits.
 
-    For data that are 0 or 1. Grey levels are no outcome of a Bernoulli:
+    For data that are 0 or 1. Grey levels are not outcomes of a Bernoulli:
     binarise them, or take another likelihood, such as
     `IndependentContinuousBernoulli`.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -53,6 +57,8 @@ class IndependentContinuousBernoulli(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -84,6 +90,7 @@ class IndependentBeta(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         concentration1: the exponent of x, plus 1 (alpha); by default
             `"learned"`, or `"shared"` or a number.
         concentration0: the exponent of 1 - x, plus 1 (beta); likewise.
@@ -103,19 +110,38 @@ class IndependentBeta(IndependentLayer):
 
     family = tfd.Beta
     parameters = ("concentration1", "concentration0")
-    positive = {"concentration1": "learned", "concentration0": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        concentration1: Mode = "learned",
+        concentration0: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            concentration1=concentration1,
+            concentration0=concentration0,
+            **kwargs,
+        )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentVonMises(IndependentLayer):
     """Independent von Mises variables: the normal of the circle.
 
-    For angles in radians; 2 pi more or less are the same angle. The mean is
-    that of the direction, `loc` as it comes from the network, and draws lie
-    between -pi and pi.
+    For angles in radians; angles that differ by 2 pi are the same. The mean is
+    the mean direction, `loc` as it comes from the network; draws lie between
+    -pi and pi.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         concentration: about one over the variance, in 1 / radian**2; by default
             `"learned"`, or `"shared"` or a number.
         min_scale: the floor of the concentration.
@@ -134,4 +160,20 @@ class IndependentVonMises(IndependentLayer):
 
     family = tfd.VonMises
     parameters = ("loc", "concentration")
-    positive = {"concentration": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        concentration: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            concentration=concentration,
+            **kwargs,
+        )

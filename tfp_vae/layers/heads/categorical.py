@@ -34,6 +34,8 @@ class OneHotCategorical(VectorLayer):
             the wrong width.
     """
 
+    parameters = ("logits",)
+
     @staticmethod
     def params_size(event_size: int) -> int:
         """`event_size`."""
@@ -54,6 +56,7 @@ class IndependentCategorical(DistributionLayer):
     Args:
         event_shape: int or tuple of ints.
         num_classes: int, the number of classes of each element.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -70,10 +73,16 @@ class IndependentCategorical(DistributionLayer):
             the wrong width.
     """
 
+    parameters = ("logits",)
+
     def __init__(
-        self, event_shape: Any, num_classes: int, **kwargs: Any
+        self,
+        event_shape: Any,
+        num_classes: int,
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, **kwargs)
+        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
         self.num_classes = vector_size(num_classes)
 
     @staticmethod

@@ -28,20 +28,31 @@ def _num_parameters(block: Any) -> int:
     return block.num_parameters
 
 
+def _default_name(block: Any) -> str:
+    """The name of a layer, without the number that Keras gave it."""
+    name = getattr(block, "name", "")
+    bare = name.rstrip("0123456789").rstrip("_")
+    is_keras_own = bare.replace("_", "") == type(block).__name__.lower()
+    return bare if is_keras_own else name
+
+
 @keras.saving.register_keras_serializable("tfp_vae")
 class Composite(DistributionLayer):
     """One likelihood for rows of columns of different kinds.
 
-    For tables: some columns real, some counts, some classes. The
-    log-likelihood of a row is the sum of those of its blocks, in nats, so no
-    weights are needed between kinds of columns; only mind that a density
-    depends on the units of a column, and a probability does not.
+    For tables: some columns real, some counts, some classes. The log-likelihood
+    of a row is the sum of those of its blocks, in nats, so no weights are
+    needed between kinds of columns. Note that a density depends on the units of
+    a column, and a probability does not.
 
     Args:
         blocks: distribution layers over scalars or vectors, such as
-            `IndependentNormal(3)`.
+            `IndependentNormal(3)`; a list, or a dict by name.
         columns: for each block its columns in a row, an int or ints; by default
             the blocks follow one another.
+        names: of the blocks in a list; by default those of the layers, without
+            Keras' numbers, and numbered where two are alike.
+        convert_to_tensor_fn: see `DistributionLayer`.
         table: the `TableEncoder` that rows come from, which is saved with the
             layer; see `from_columns`.
         **kwargs: of `keras.layers.Layer`.
@@ -52,23 +63,25 @@ class Composite(DistributionLayer):
 
     Returns:
         `tfp_vae.distributions.Composite` of batch shape `[...]`, event shape
-        `[columns]`. Its `mean` is that of each column, for classes that of
-        their numbers: take its `mode` for them, or a `OneHotCategorical` over
-        several columns. `log_prob_by_block` tells the blocks' shares.
+        `[columns]`. Its `mean` is the mean of each column; the mean of class
+        numbers says little: take the `mode` for them, or a `OneHotCategorical`
+        over several columns. `log_prob_by_block` gives the share of each block,
+        by its name.
 
     Raises:
-        TypeError: if a block is no distribution layer with a `params_size`.
+        TypeError: if a block is not a distribution layer with a `params_size`.
         ValueError: if an event is neither a scalar nor a vector, `columns` are
-            not those of the blocks, or the inputs are of the wrong width.
+            not those of the blocks, names are no strings or not different, or
+            the inputs are of the wrong width.
 
     Example:
     ```python
     # age, smokes, ward (one of 5), weight
-    blocks = [
-        IndependentNormal(2, scale="shared"),
-        IndependentBernoulli(()),
-        IndependentCategorical((), num_classes=5),
-    ]
+    blocks = {
+        "body": IndependentNormal(2, scale="shared"),
+        "smokes": IndependentBernoulli(()),
+        "ward": IndependentCategorical((), num_classes=5),
+    }
     decoder = keras.Sequential([
         keras.Input((2,)),
         keras.layers.Dense(32, "relu"),
@@ -80,11 +93,14 @@ class Composite(DistributionLayer):
 
     def __init__(
         self,
-        blocks: Sequence[DistributionLayer],
+        blocks: Sequence[DistributionLayer] | Mapping[str, DistributionLayer],
         columns: Sequence[int | Sequence[int]] | None = None,
+        names: Sequence[str] | None = None,
+        convert_to_tensor_fn: Any = None,
         table: TableEncoder | None = None,
         **kwargs: Any,
     ) -> None:
+        blocks, found = composite.named_blocks(blocks, names, _default_name)
         sizes = [_num_parameters(block) for block in blocks]
         for block in blocks:
             if len(block.event_shape) > 1:
@@ -94,8 +110,9 @@ class Composite(DistributionLayer):
                     f"{block.event_shape}."
                 )
         widths = [math.prod(block.event_shape) for block in blocks]
-        super().__init__(sum(widths), **kwargs)
-        self.blocks = list(blocks)
+        super().__init__(sum(widths), convert_to_tensor_fn, **kwargs)
+        self.blocks = blocks
+        self.names = found
         self._sizes = sizes
         self.columns = composite.check_columns(columns, widths)
         self.table = table
@@ -166,10 +183,12 @@ class Composite(DistributionLayer):
         else:
             table = TableEncoder(columns)
         blocks, places = table_blocks(table, continuous, count, likelihoods)
-        return cls(blocks, places, table, **kwargs)
+        return cls(blocks, places, table=table, **kwargs)
 
     @staticmethod
-    def params_size(blocks: Sequence[DistributionLayer]) -> int:
+    def params_size(
+        blocks: Sequence[DistributionLayer] | Mapping[str, DistributionLayer],
+    ) -> int:
         """How many parameters the blocks take together.
 
         Args:
@@ -178,14 +197,27 @@ class Composite(DistributionLayer):
         Returns:
             The width of the layer before.
         """
+        if isinstance(blocks, Mapping):
+            blocks = list(blocks.values())
         return sum(map(_num_parameters, blocks))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         for block, size in zip(self.blocks, self._sizes, strict=True):
             # A block that is loaded comes built.
             if not block.built:
                 block.build((*input_shape[:-1], size))
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        *batch, width = input_shape
+        if width is None:
+            return ""
+        for block, size in zip(self.blocks, self._sizes, strict=True):
+            # As if the width of the other blocks were right.
+            shape = (*batch, width - sum(self._sizes) + size)
+            if found := block.width_of_other_modes(shape):
+                return found
+        return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         bounds = pairwise([0, *np.cumsum(self._sizes)])
@@ -196,12 +228,13 @@ class Composite(DistributionLayer):
             ],
             columns=self.columns,
             dtype=self.compute_dtype,
+            names=self.names,
         )
 
     def call(
         self, inputs: Tensor, training: bool | None = None
     ) -> tfd.Distribution:
-        # Keras tells the blocks, if it has told this layer.
+        # With `training` in the signature Keras passes it on to the blocks.
         return super().call(inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -214,6 +247,7 @@ class Composite(DistributionLayer):
                 for block in self.blocks
             ],
             "columns": self.columns,
+            "names": self.names,
             "table": keras.saving.serialize_keras_object(self.table),
         }
 

@@ -1,10 +1,11 @@
 """Families of counts, the same for every element of an event."""
 
 import functools
+from typing import Any
 
 import keras
 
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -24,9 +25,13 @@ def _zero_inflated(
     distribution: tfd.Distribution, zero_logits: Tensor
 ) -> tfd.Distribution:
     """A mixture of a point at 0, with these log-odds, and a distribution."""
-    # TFP takes the logits of point and distribution to be l and -l, so that l
-    # is half the log-odds. From probabilities it would lose 1 - p for p near 1.
-    return tfd.Inflated(distribution, inflated_loc_logits=0.5 * zero_logits)
+    # TFP gives the point and the distribution the logits l and -l, so that l is
+    # half the log-odds. Probabilities would lose 1 - p for p near 1.
+    return tfd.Inflated(
+        distribution,
+        inflated_loc_logits=0.5 * zero_logits,
+        name=f"ZeroInflated{distribution.name}",
+    )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -37,6 +42,8 @@ class IndependentPoisson(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -56,14 +63,15 @@ class IndependentPoisson(IndependentLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentNegativeBinomial(IndependentLayer):
-    """Independent negative binomial variables: counts that scatter more.
+    """Independent negative binomial variables: counts with extra variance.
 
     For counts 0, 1, 2, ... whose variance exceeds their mean m = total_count
-    exp(logits): it is m + m**2 / total_count. For infinitely many it is the
-    Poisson.
+    exp(logits): it is m + m**2 / total_count. As `total_count` grows, it
+    becomes the Poisson.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         total_count: the inverse dispersion, any positive number; `"learned"`,
             `"shared"` or a number.
         min_scale: the floor of `total_count`.
@@ -83,7 +91,23 @@ class IndependentNegativeBinomial(IndependentLayer):
 
     family = _negative_binomial
     parameters = ("total_count", "logits")
-    positive = {"total_count": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        total_count: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            total_count=total_count,
+            **kwargs,
+        )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -94,6 +118,8 @@ class IndependentZeroInflatedPoisson(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: of no effect, since nothing here must be positive.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -119,10 +145,11 @@ class IndependentZeroInflatedPoisson(IndependentLayer):
 class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
     """Independent negative binomials, some of which are 0 for other reasons.
 
-    For scattered counts with many zeros: reads of single cells.
+    For counts with extra variance and many zeros: reads of single cells.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         total_count: as in `IndependentNegativeBinomial`.
         min_scale: the floor of `total_count`.
         **kwargs: of `keras.layers.Layer`.
@@ -139,7 +166,23 @@ class IndependentZeroInflatedNegativeBinomial(IndependentLayer):
     """
 
     parameters = ("total_count", "logits", "zero_logits")
-    positive = {"total_count": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        total_count: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            total_count=total_count,
+            **kwargs,
+        )
 
     def element_distribution(
         self, total_count: Tensor, logits: Tensor, zero_logits: Tensor

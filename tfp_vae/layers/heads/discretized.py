@@ -9,7 +9,7 @@ from keras import ops
 from tfp_vae.arguments import check_num_components
 from tfp_vae.distributions import discretized
 from tfp_vae.distributions.softplus import softplus
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
@@ -20,8 +20,8 @@ class DiscretizedLogistic(IndependentLayer):
     """Independent logistic variables, rounded to whole numbers.
 
     For 8-bit pixels as they are, 0 to 255, of an integer or a floating dtype,
-    and for other whole numbers of many levels: likelihoods are those of the
-    data themselves, and in nats (bits per pixel times log 2). Rescale the
+    and for other whole numbers of many levels: the log-likelihood is that of
+    the data themselves, in nats (bits per pixel times log 2). Rescale the
     pixels for the encoder, not for the likelihood.
 
     The network's unit is half the range, h = (high - low) / 2, as in
@@ -40,6 +40,7 @@ class DiscretizedLogistic(IndependentLayer):
         high: the greatest.
         min_scale: the floor of the scale, in levels. At the default a level
             can have 0.987 of the mass, and it keeps gradients moderate.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -59,7 +60,6 @@ class DiscretizedLogistic(IndependentLayer):
     """
 
     parameters: tuple[str, ...] = ("loc", "scale")
-    positive: dict[str, str | float] = {"scale": "learned"}
 
     def __init__(
         self,
@@ -67,9 +67,14 @@ class DiscretizedLogistic(IndependentLayer):
         low: int = 0,
         high: int = 255,
         min_scale: float = 0.1,
+        *,
+        scale: Mode = "learned",
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, min_scale=min_scale, **kwargs)
+        super().__init__(
+            event_shape, convert_to_tensor_fn, min_scale, scale=scale, **kwargs
+        )
         self.low, self.high = discretized.check_levels(low, high)
 
     def _positive(self, raw: Tensor) -> Tensor:
@@ -95,11 +100,11 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
     """Independent mixtures of rounded logistic variables.
 
     As `DiscretizedLogistic`, for pixels that are one of several things: the
-    likelihood of PixelCNN++, but for its dependence between the channels of a
-    pixel, which here are independent given z.
+    likelihood of PixelCNN++, except that the channels of a pixel are
+    independent given z.
 
     Component c of K begins in the middle of the c-th of K equal parts of the
-    range, so that they have something to share out:
+    range, so that the components differ from the start:
 
     ```none
     loc = (low + high) / 2 + h (x + (2 c + 1 - K) / K),     c = 0, ..., K - 1
@@ -112,6 +117,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
         low: the least level.
         high: the greatest.
         min_scale: the floor of the scales, in levels.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -136,9 +142,26 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
     parameters = ("logits", "loc", "scale")
 
     def __init__(
-        self, event_shape: Any, num_components: int, **kwargs: Any
+        self,
+        event_shape: Any,
+        num_components: int,
+        low: int = 0,
+        high: int = 255,
+        min_scale: float = 0.1,
+        *,
+        scale: Mode = "learned",
+        convert_to_tensor_fn: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, **kwargs)
+        super().__init__(
+            event_shape,
+            low,
+            high,
+            min_scale,
+            scale=scale,
+            convert_to_tensor_fn=convert_to_tensor_fn,
+            **kwargs,
+        )
         self.num_components = check_num_components(num_components)
 
     @classmethod
@@ -160,8 +183,8 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
             event_shape, **modes
         )
 
-    def _params_per_element(self) -> int:
-        return self.num_components * super()._params_per_element()
+    def _params_per_element(self, modes: dict[str, Mode]) -> int:
+        return self.num_components * super()._params_per_element(modes)
 
     def _raw_parameters(self, inputs: Tensor) -> dict[str, Tensor]:
         names = self._learned(self.modes)

@@ -18,7 +18,7 @@ __all__ = ["DistributionLambda"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class DistributionLambda(DistributionLayer):
-    """A layer out of any function from tensors to a distribution.
+    """A layer made of any function from a tensor to a distribution.
 
     Args:
         make_distribution_fn: function of one tensor to a `tfd.Distribution`
@@ -26,8 +26,8 @@ class DistributionLambda(DistributionLayer):
             saved with a model it must be a named function registered by
             `keras.saving.register_keras_serializable`: a lambda would have to
             be saved as code.
-        convert_to_tensor_fn: what other Keras layers take the distribution
-            for; see `DistributionLayer`.
+        convert_to_tensor_fn: the tensor that other Keras layers take for the
+            distribution; see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -54,7 +54,8 @@ class DistributionLambda(DistributionLayer):
         convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        # The event shape is the function's to say, and known once it is called.
+        # The function decides the event shape, which is known once it is
+        # called.
         super().__init__((), convert_to_tensor_fn, **kwargs)
         self.make_distribution_fn = make_distribution_fn
 

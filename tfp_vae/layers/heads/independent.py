@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import Barron, Huber
+from tfp_vae.layers.heads.independent_layer import Mode
 from tfp_vae.layers.heads.location_scale import LocationScaleLayer
 from tfp_vae.reduction import mean
 from tfp_vae.substrate import Tensor, tfd
@@ -27,11 +28,12 @@ class IndependentNormal(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` (the root mean squared
             residual) or a number, in the units of the data.
         min_scale: the floor of the scale. Where a network can reproduce an
-            element exactly, the scale falls to it, and the likelihood rises
-            without telling anything: raise the floor to the resolution of the
+            element exactly, the scale falls to this floor, and the higher
+            likelihood means nothing: raise the floor to the resolution of the
             data, or share the scale.
         **kwargs: of `keras.layers.Layer`.
 
@@ -57,6 +59,7 @@ class IndependentLaplace(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` (the mean absolute residual)
             or a number, in the units of the data.
         min_scale: the floor of the scale.
@@ -87,6 +90,7 @@ class IndependentLogistic(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         min_scale: the floor of the scale.
@@ -114,14 +118,15 @@ class IndependentLogistic(LocationScaleLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentStudentT(LocationScaleLayer):
-    """Independent Student variables: tails as heavy as you like.
+    """Independent Student variables: tails of any weight.
 
     For real data with gross outliers. `df` = 1 is the Cauchy, infinitely many
     the normal. The mean exists for `df > 1`, the variance for `df > 2`: where
-    it is learned or shared, look at the mode.
+    `df` is learned or shared, use the mode.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         df: the degrees of freedom, by default 5; `"learned"`, `"shared"` or a
@@ -142,7 +147,25 @@ class IndependentStudentT(LocationScaleLayer):
 
     family = tfd.StudentT
     parameters = ("loc", "scale", "df")
-    positive = {"scale": "learned", "df": 5.0}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        df: Mode = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            df=df,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return _student_score(u, self.modes["df"])
@@ -150,13 +173,14 @@ class IndependentStudentT(LocationScaleLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentCauchy(LocationScaleLayer):
-    """Independent Cauchy variables: outliers however far hardly count.
+    """Independent Cauchy variables: even distant outliers hardly count.
 
-    For real data of which a good part is spoilt. There is no mean, TFP answers
+    For real data with many gross outliers. There is no mean, and TFP returns
     NaN: reconstruct with the mode.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: half the width at half the height; `"learned"`, `"shared"`,
             `"optimal"` or a number, in the units of the data.
         min_scale: the floor of the scale. If more than half of the residuals
@@ -185,6 +209,7 @@ class IndependentHuber(LocationScaleLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         delta: the threshold in units of the scale, by default 1; `"learned"`,
@@ -205,7 +230,25 @@ class IndependentHuber(LocationScaleLayer):
 
     family = Huber
     parameters = ("loc", "scale", "delta")
-    positive = {"scale": "learned", "delta": 1.0}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        delta: Mode = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            delta=delta,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         delta = self.modes["delta"]
@@ -217,13 +260,13 @@ class IndependentHuber(LocationScaleLayer):
 class IndependentBarron(LocationScaleLayer):
     """Independent Barron variables: the general robust loss as a likelihood.
 
-    For real data with outliers of a kind that is not known beforehand: one
-    shape goes from the Cauchy (`alpha` = 0) over the Charbonnier or
-    pseudo-Huber (1) to the normal (2) and beyond. With `alpha="shared"` the
-    data choose.
+    For real data with outliers of an unknown kind: one shape parameter leads
+    from the Cauchy (`alpha` = 0) through the Charbonnier or pseudo-Huber (1) to
+    the normal (2) and beyond. With `alpha="shared"` the data choose.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
             the data.
         alpha: the shape, by default 1; `"learned"`, `"shared"` or a number, 0
@@ -244,8 +287,26 @@ class IndependentBarron(LocationScaleLayer):
 
     family = Barron
     parameters = ("loc", "scale", "alpha")
-    positive = {"scale": "learned", "alpha": 1.0}
     may_be_zero = ("alpha",)
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        alpha: Mode = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            alpha=alpha,
+            **kwargs,
+        )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
         excess = float(self.modes["alpha"]) - 2.0

@@ -1,5 +1,7 @@
 """The base of layers that act on every element of an event alike."""
 
+import inspect
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +19,22 @@ from tfp_vae.layers.distribution_layer import DistributionLayer, check_width
 from tfp_vae.layers.heads.optimal_scale import OptimalScale
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["IndependentLayer"]
+__all__ = ["IndependentLayer", "Mode"]
+
+#: Where a positive parameter comes from: "learned", "shared" or a number.
+Mode = str | float
 
 
 class IndependentLayer(DistributionLayer):
     """The base of layers that act on every element of an event alike.
 
     A subclass names the parameters of one element in `parameters`, gives those
-    among them that must be positive a default mode in `positive`, and says what
-    they make: `family` is a function that takes them by name, or
-    `element_distribution` is overridden. The result is wrapped in
-    `tfd.Independent`.
+    among them that must be positive a default mode in `positive`, and says
+    which distribution they make: `family` is a function that takes them by
+    name, or `element_distribution` is overridden. The result is wrapped in
+    `tfd.Independent`. In place of `positive`, `__init__` may have an argument
+    of the name of the parameter, with its default mode: then `help` and an
+    editor show it.
 
     **Layout.** Parameters come flat, `[..., params_size]`, or with the
     channels last, `[..., *event_shape[:-1], k * event_shape[-1]]`, as a
@@ -40,16 +47,17 @@ class IndependentLayer(DistributionLayer):
     all, beginning at 1), or a number. A scale may also be `"optimal"`, where
     the layer implements `optimal_scale`: one number for all, the
     maximum-likelihood scale of the batch at hand in training (the optimal
-    sigma-VAE of Rybkin et al., 2021), and its running mean in evaluation. What
-    is learned or shared is `softplus(x) + min_scale`, so it never reaches zero.
+    sigma-VAE of Rybkin et al., 2021), and its running mean in evaluation. A
+    learned or shared parameter is `softplus(x) + min_scale`, so it never
+    reaches zero.
 
     Args:
         event_shape: int or tuple of ints, the shape of one draw; by default
             `()`, a scalar.
         convert_to_tensor_fn: see `DistributionLayer`.
         min_scale: the floor of the positive parameters, in their units.
-        **kwargs: the mode of each parameter named in `positive`, and the
-            arguments of `keras.layers.Layer`.
+        **kwargs: the mode of each parameter named in `positive`; the others
+            are those of `keras.layers.Layer`.
 
     Call arguments:
         inputs: parameters, flat or with the channels last.
@@ -77,9 +85,35 @@ class IndependentLayer(DistributionLayer):
 
     family: Callable[..., tfd.Distribution] | None = None
     parameters: tuple[str, ...] = ()
-    positive: dict[str, str | float] = {}
+    positive: dict[str, Mode] = {}
     # Those in `positive` that may be the number 0.
     may_be_zero: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes the modes that `__init__` names, and their defaults.
+
+        Args:
+            **kwargs: of the next class.
+
+        Raises:
+            TypeError: if `positive` of the subclass says something else.
+        """
+        super().__init_subclass__(**kwargs)
+        arguments = inspect.signature(cls.__init__).parameters
+        named = {
+            name: arguments[name].default
+            for name in cls.parameters
+            if name in arguments
+        }
+        for name, mode in vars(cls).get("positive", {}).items():
+            if named.get(name, mode) != mode:
+                raise TypeError(
+                    "The default of a mode is that of the argument of "
+                    f"__init__. Received: {cls.__name__} with {name}={mode!r} "
+                    f"in `positive` and {name}={named[name]!r} in __init__. "
+                    f"Give it an __init__ with {name}={mode!r}."
+                )
+        cls.positive = {**cls.positive, **named}
 
     def __init__(
         self,
@@ -97,8 +131,8 @@ class IndependentLayer(DistributionLayer):
         self._shared: dict[str, keras.Variable] = {}
 
     @classmethod
-    def _checked(cls, modes: dict[str, Any]) -> dict[str, str | float]:
-        """The modes, if there is one of each kind that exists."""
+    def _checked(cls, modes: dict[str, Any]) -> dict[str, Mode]:
+        """The modes, if each is one that exists."""
         has_optimum = cls.optimal_scale is not IndependentLayer.optimal_scale
         for name, mode in modes.items():
             if name not in cls.positive:
@@ -174,8 +208,14 @@ class IndependentLayer(DistributionLayer):
             canonical_event_shape(event_shape)
         )
 
+    @property
+    def num_parameters(self) -> int:
+        return self._params_per_element(self.modes) * math.prod(
+            self.event_shape
+        )
+
     @classmethod
-    def _learned(cls, modes: dict[str, str | float]) -> list[str]:
+    def _learned(cls, modes: dict[str, Mode]) -> list[str]:
         """The parameters that come from the network, in their order."""
         return [
             name
@@ -201,9 +241,9 @@ class IndependentLayer(DistributionLayer):
                 )
         self._split_shape(tuple(input_shape))
 
-    def _params_per_element(self) -> int:
+    def _params_per_element(self, modes: dict[str, Mode]) -> int:
         """How many parameters of one element come from the network."""
-        return len(self._learned(self.modes))
+        return len(self._learned(modes))
 
     def _channels_last(self, input_shape: tuple[int | None, ...]) -> bool:
         if len(self.event_shape) < 2 or len(input_shape) <= len(
@@ -211,7 +251,7 @@ class IndependentLayer(DistributionLayer):
         ):
             return False
         # The width too: a batch may have the shape of an event.
-        channels = self._params_per_element() * self.event_shape[-1]
+        channels = self._params_per_element(self.modes) * self.event_shape[-1]
         expected = (*self.event_shape[:-1], channels)
         return input_shape[-len(expected) :] == expected
 
@@ -225,9 +265,37 @@ class IndependentLayer(DistributionLayer):
             else (math.prod(self.event_shape),)
         )
         check_width(
-            self, input_shape[-1], self._params_per_element() * shape[0]
+            self, input_shape, self._params_per_element(self.modes) * shape[0]
         )
         return shape
+
+    def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
+        *before, width = input_shape
+        *space, channels = self.event_shape or (1,)
+        elements = {math.prod(self.event_shape)}
+        if space and before[-len(space) :] == space:
+            elements.add(channels)
+        for count in range(1, len(self.modes) + 1):
+            changes = map(
+                self._switched, itertools.combinations(self.modes, count)
+            )
+            fits = [
+                change
+                for change in changes
+                for number in elements
+                if width
+                == number * self._params_per_element({**self.modes, **change})
+            ]
+            if fits:
+                return _forgotten(type(self).__name__, fits)
+        return ""
+
+    def _switched(self, names: tuple[str, ...]) -> dict[str, Mode]:
+        """Modes of another width: learned, or not learned."""
+        return {
+            name: "shared" if self.modes[name] == "learned" else "learned"
+            for name in names
+        }
 
     def _batch_dims(self, input_shape: tuple[int | None, ...]) -> int:
         if self._channels_last(input_shape):
@@ -272,6 +340,7 @@ class IndependentLayer(DistributionLayer):
         return tfd.Independent(
             self.element_distribution(**parameters),
             reinterpreted_batch_ndims=len(self.event_shape),
+            name=type(self).__name__,
         )
 
     def call(
@@ -294,3 +363,21 @@ class IndependentLayer(DistributionLayer):
             **self.modes,
             "min_scale": self.min_scale,
         }
+
+
+def _forgotten(layer: str, choices: list[dict[str, Mode]]) -> str:
+    """The end of the message for a width that is that of other modes."""
+    words = {"learned": "'learned'", "shared": "'shared' or a number"}
+    meant = "; or for ".join(
+        " and ".join(
+            f"{name}={words[str(mode)]}" for name, mode in modes.items()
+        )
+        for modes in choices
+    )
+    missing = " or ".join(
+        " and ".join(f"{name}=..." for name in modes) for modes in choices
+    )
+    return (
+        f", which is the width for {meant}. You forgot {missing}, in {layer} "
+        f"or in {layer}.params_size: both take the same arguments."
+    )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.layers.heads.maximum_likelihood import maximum_likelihood_scale
 from tfp_vae.substrate import Tensor
 
@@ -17,6 +17,10 @@ class LocationScaleLayer(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        min_scale: the floor of the scale.
+        scale: `"learned"`, `"shared"`, `"optimal"` or a number, in the units of
+            the data.
         **kwargs: of `IndependentLayer`.
 
     Call arguments:
@@ -31,15 +35,19 @@ class LocationScaleLayer(IndependentLayer):
     """
 
     parameters: tuple[str, ...] = ("loc", "scale")
-    positive: dict[str, str | float] = {"scale": "learned"}
 
     def __init__(
         self,
         event_shape: Any = (),
         convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
         **kwargs: Any,
     ) -> None:
-        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
+        super().__init__(
+            event_shape, convert_to_tensor_fn, min_scale, scale=scale, **kwargs
+        )
         if self.modes["scale"] != "optimal":
             return
         for name, mode in self.modes.items():

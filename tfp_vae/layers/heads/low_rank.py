@@ -15,21 +15,22 @@ __all__ = ["LowRankMultivariateNormal"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class LowRankMultivariateNormal(VectorLayer):
-    """A Gaussian over vectors whose coordinates hang together in a few ways.
+    """A Gaussian over vectors with correlations in a few directions.
 
     ```none
     Normal(y; loc, diag(s**2) + U U^T),    s = softplus(x) + min_scale
     ```
 
     For vectors too long for a full covariance: parameters, memory and time grow
-    with d, not its square. With U = 0 it is `MultivariateNormalDiag`.
+    with d, not with its square. With U = 0 it is `MultivariateNormalDiag`.
 
     Args:
         event_size: int, the length d of the vector.
         rank: int, the number r of columns of U.
-        min_scale: the floor of s, in the units of the data. Relative errors of
-            a log density in float32 are of about 1e-7 (|U| / s)**2, hence a
+        min_scale: the floor of s, in the units of the data. The relative error
+            of a log density in float32 is about 1e-7 (|U| / s)**2, hence a
             floor higher than elsewhere.
+        convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -38,7 +39,7 @@ class LowRankMultivariateNormal(VectorLayer):
 
     Returns:
         `tfd.MultivariateNormalDiagPlusLowRankCovariance`, event shape
-        `[event_size]`. TFP knows no KL divergence of it in closed form.
+        `[event_size]`. TFP has no closed form of its KL divergence.
 
     Raises:
         ValueError: if a size is not a positive int, or the inputs are of the
@@ -50,9 +51,10 @@ class LowRankMultivariateNormal(VectorLayer):
         event_size: int,
         rank: int,
         min_scale: float = 1e-3,
+        convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(event_size, **kwargs)
+        super().__init__(event_size, convert_to_tensor_fn, **kwargs)
         self.rank = _check_rank(rank)
         self.min_scale = check_min_scale(min_scale)
 
@@ -73,6 +75,7 @@ class LowRankMultivariateNormal(VectorLayer):
                 softplus(params[..., size : 2 * size]) + self.min_scale
             ),
             cov_perturb_factor=factor,
+            name=type(self).__name__,
         )
 
     def get_config(self) -> dict[str, Any]:

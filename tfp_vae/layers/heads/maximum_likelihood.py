@@ -11,8 +11,8 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["maximum_likelihood_scale"]
 
-# A step in log scale at which Newton's method is done: the next one would be of
-# about its square.
+# Newton's method stops at a step of this size in log scale: the next one would
+# be about its square.
 _LAST_STEP = {"float64": 1e-7}
 _LAST_STEP_OTHERWISE = 1e-5
 # More than bisection would need from the smallest scale to the largest.
@@ -24,7 +24,7 @@ def maximum_likelihood_scale(
     score: Callable[[Tensor], tuple[Tensor, Tensor]],
     floor: float,
 ) -> Tensor:
-    """The scale s under which residuals are likeliest.
+    """The scale s that maximises the likelihood of residuals.
 
     ```none
     f(r / s) / s,    psi = -(log f)',    w(u) = u psi(u)
@@ -32,10 +32,11 @@ def maximum_likelihood_scale(
     ```
 
     w must rise from 0. The equation is solved for log s by Newton's method on
-    its logarithm. Heavy tails saturate, and there the slope says nothing: the
-    root is kept between bounds, and where a step would leave them they are
-    halved. Where w never gets to 1, as in a Cauchy with more than half of the
-    residuals zero, the likelihood has no maximum and the answer is the floor.
+    its logarithm. With heavy tails w saturates, and its slope says nothing: the
+    root is kept between bounds, and a step that would leave them is replaced by
+    bisection. Where w never reaches 1, as in a Cauchy with more than half of
+    the residuals zero, the likelihood has no maximum and the answer is the
+    floor.
 
     Args:
         residual: data minus location, any shape, finite.

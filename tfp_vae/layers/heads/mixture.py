@@ -34,8 +34,8 @@ class MixtureSameFamily(DistributionLayer):
     p(y) = sum_k w_k p_k(y),    w = softmax(logits),    k = 1, ..., K
     ```
 
-    Draws are not reparameterised: they let no gradient through to the weights,
-    so that a mixture does as a likelihood, or a prior, but not as a posterior.
+    Draws are not reparameterised: no gradient reaches the weights through them.
+    So a mixture can be a likelihood or a prior, but not a posterior.
 
     Args:
         num_components: K.
@@ -114,8 +114,8 @@ class MixtureSameFamily(DistributionLayer):
         size = width // self.num_components - 1
         inner: tuple[int, ...] = ()
         if isinstance(self.component_layer, IndependentLayer):
-            # Channels last: K components before flat parameters could be taken
-            # for the K rows of an event.
+            # Channels last, since K components before flat parameters could be
+            # mistaken for the K rows of an event.
             inner = self.component_layer.event_shape[:-1]
         return (self.num_components, *inner, size // math.prod(inner))
 
@@ -165,6 +165,7 @@ class MixtureSameFamily(DistributionLayer):
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=params[..., : self.num_components]),
             self.component_layer(ops.reshape(parameters, (*batch, *shape))),
+            name=type(self).__name__,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class _MixtureOfIndependent(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -237,8 +238,8 @@ class MixtureNormal(_MixtureOfIndependent):
         event_shape: int or tuple of ints, by default `()`, a scalar.
         convert_to_tensor_fn: see `DistributionLayer`.
         min_scale: the floor of the scales, which are `softplus(x) + min_scale`.
-            A component that narrows down on one datum has a density without
-            bound: raise the floor to the resolution of the data.
+            A component that shrinks onto one example has an unbounded density:
+            raise the floor to the resolution of the data.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -296,7 +297,7 @@ class CategoricalMixtureOfOneHotCategorical(MixtureSameFamily):
 
     Returns:
         `tfd.MixtureSameFamily` of batch shape `[...]`, event shape `[d]`, of
-        float dtype. Its mean are the probabilities of the classes.
+        float dtype. Its mean is the vector of the probabilities of the classes.
 
     Raises:
         ValueError: see `MixtureSameFamily`.
@@ -323,7 +324,7 @@ class CategoricalMixtureOfOneHotCategorical(MixtureSameFamily):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
         super().build(input_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A likelihood whose scale is the best one for the data it is shown."""
+"""A likelihood whose scale is the best one for the data it is given."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +17,10 @@ _MOMENTUM = 0.9
 class OptimalScale(tfd.Distribution):
     """`Independent` of a location-scale family, its scale set by the data.
 
-    `log_prob(x)` takes the maximum-likelihood scale of the residuals x - loc
-    of the whole batch, and moves a running mean of it. No gradient flows
-    through the scale: at an optimum it would be zero. Everything else is that
-    of `distribution`, whose scale is the running mean.
+    `log_prob(x)` takes the maximum-likelihood scale of the residuals x - loc of
+    the whole batch, and moves a running mean of it. No gradient flows through
+    the scale: at an optimum it would be zero. All else is as in `distribution`,
+    whose scale is the running mean.
 
     Args:
         distribution: `tfd.Independent` of a family with `loc` and `scale`.
@@ -43,7 +43,7 @@ class OptimalScale(tfd.Distribution):
             validate_args=False,
             allow_nan_stats=True,
             parameters={"distribution": distribution},
-            name=f"OptimalScale{distribution.name}",
+            name=distribution.name,
         )
 
     def _log_prob(self, value: Tensor) -> Tensor:

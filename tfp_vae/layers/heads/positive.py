@@ -1,8 +1,10 @@
 """Families on the positive numbers, the same for every element of an event."""
 
+from typing import Any
+
 import keras
 
-from tfp_vae.layers.heads.independent_layer import IndependentLayer
+from tfp_vae.layers.heads.independent_layer import IndependentLayer, Mode
 from tfp_vae.substrate import tfd
 
 __all__ = ["IndependentGamma", "IndependentLogNormal"]
@@ -12,16 +14,17 @@ __all__ = ["IndependentGamma", "IndependentLogNormal"]
 class IndependentGamma(IndependentLayer):
     """Independent gamma variables: relative error as a likelihood.
 
-    For positive data whose scatter is in proportion to their size: intensities,
-    durations. The mean is concentration / rate; a number or `"shared"` for the
-    concentration keeps the coefficient of variation, 1 / sqrt(concentration),
-    the same for all elements.
+    For positive data whose standard deviation is in proportion to their mean:
+    intensities, durations. The mean is concentration / rate; a number or
+    `"shared"` for the concentration keeps the coefficient of variation,
+    1 / sqrt(concentration), the same for all elements.
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         concentration: the shape, by default `"learned"`; or `"shared"` or a
             number.
-        rate: the inverse scale, in one over the units of the data, by default
+        rate: the inverse scale, in 1 / (units of the data), by default
             `"learned"`; or `"shared"` or a number.
         min_scale: the floor of both.
         **kwargs: of `keras.layers.Layer`.
@@ -39,7 +42,25 @@ class IndependentGamma(IndependentLayer):
 
     family = tfd.Gamma
     parameters = ("concentration", "rate")
-    positive = {"concentration": "learned", "rate": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        concentration: Mode = "learned",
+        rate: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            concentration=concentration,
+            rate=rate,
+            **kwargs,
+        )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -50,6 +71,7 @@ class IndependentLogNormal(IndependentLayer):
 
     Args:
         event_shape: int or tuple of ints.
+        convert_to_tensor_fn: see `DistributionLayer`.
         scale: the standard deviation of the logarithm, in nats; `"learned"`,
             `"shared"` or a number.
         min_scale: the floor of the scale.
@@ -68,4 +90,20 @@ class IndependentLogNormal(IndependentLayer):
 
     family = tfd.LogNormal
     parameters = ("loc", "scale")
-    positive = {"scale": "learned"}
+
+    def __init__(
+        self,
+        event_shape: Any = (),
+        convert_to_tensor_fn: Any = None,
+        min_scale: float = 1e-6,
+        *,
+        scale: Mode = "learned",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            event_shape,
+            convert_to_tensor_fn,
+            min_scale,
+            scale=scale,
+            **kwargs,
+        )

@@ -45,7 +45,7 @@ class VectorLayer(DistributionLayer):
         raise NotImplementedError
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -15,7 +15,7 @@ __all__ = ["MixturePrior"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class MixturePrior(PriorLayer):
-    """A mixture of Gaussians of diagonal covariance, all of it trained.
+    """A trained mixture of Gaussians of diagonal covariance.
 
     ```none
     p(z) = sum_k w_k Normal(z; m_k, diag(s_k**2))
@@ -29,7 +29,7 @@ class MixturePrior(PriorLayer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: None; a prior depends on nothing.
+        inputs: None; a prior has no input.
 
     Returns:
         `tfd.MixtureSameFamily` of batch shape `[]` over `[L]`. At first the

@@ -15,7 +15,7 @@ __all__ = ["VampPrior"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class VampPrior(PriorLayer):
-    """A mixture of the posteriors of made-up data that are trained.
+    """A mixture of the posteriors of trained pseudo-inputs.
 
     ```none
     p(z) = 1/K sum_k q(z|u_k)
@@ -31,7 +31,7 @@ class VampPrior(PriorLayer):
             initializer. Real examples make a good start:
             `prior.pseudo_inputs.assign(x[:K])`.
         activation: what keeps the pseudo-inputs in the range of the data, such
-            as `"sigmoid"` for pixels in [0, 1]; by default nothing does.
+            as `"sigmoid"` for pixels in [0, 1]; by default none.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:

@@ -6,7 +6,7 @@ from keras import ops
 
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["ObjectiveTerms", "Step", "path_only_log_prob"]
+__all__ = ["Batch", "ObjectiveTerms", "path_only_log_prob"]
 
 
 class ObjectiveTerms(NamedTuple):
@@ -27,7 +27,7 @@ class ObjectiveTerms(NamedTuple):
     reports: dict[str, Tensor] = {}
 
 
-class Step(NamedTuple):
+class Batch(NamedTuple):
     """One batch, checked, as an objective combines it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Step(NamedTuple):
         posterior: q(z|x), of batch shape `[B]`.
         prior: p(z), of batch shape `[]` or `[B]`.
         z: the samples, `[S, B, *latent]`, or None.
-        number: the training step, a scalar float tensor, from 0; it stays 0
+        step: the training step, a scalar float tensor, from 0; it stays 0
             for an objective that does not count.
         training: whether in training.
     """
@@ -46,8 +46,13 @@ class Step(NamedTuple):
     posterior: tfd.Distribution
     prior: tfd.Distribution
     z: Tensor | None
-    number: Tensor
+    step: Tensor
     training: bool
+
+    @property
+    def number(self) -> Tensor:
+        """The earlier name of `step`."""
+        return self.step
 
     def samples(self) -> Tensor:
         """`z`, where it is needed.

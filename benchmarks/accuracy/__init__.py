@@ -1,0 +1,1 @@
+"""What `benchmarks/accuracy.py` measures, and how it is written down."""

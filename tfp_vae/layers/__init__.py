@@ -1,6 +1,16 @@
 """Keras layers that return distributions."""
 
 from tfp_vae.layers.distribution_layer import DistributionLayer
+from tfp_vae.layers.flows import (
+    AffineCoupling,
+    FlowTransform,
+    InverseAutoregressive,
+    InvertibleLinear,
+    MaskedAutoregressive,
+    NormalizingFlow,
+    Permutation,
+    SplineCoupling,
+)
 from tfp_vae.layers.head import Head
 from tfp_vae.layers.heads.bounded import (
     IndependentBernoulli,
@@ -63,12 +73,14 @@ from tfp_vae.layers.sample import (
 )
 
 __all__ = [
+    "AffineCoupling",
     "CategoricalMixtureOfOneHotCategorical",
     "Composite",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "DistributionLambda",
     "DistributionLayer",
+    "FlowTransform",
     "Head",
     "IndependentBarron",
     "IndependentBernoulli",
@@ -89,17 +101,23 @@ __all__ = [
     "IndependentVonMises",
     "IndependentZeroInflatedNegativeBinomial",
     "IndependentZeroInflatedPoisson",
+    "InverseAutoregressive",
+    "InvertibleLinear",
     "KLDivergenceAddLoss",
     "KLDivergenceRegularizer",
     "LowRankMultivariateNormal",
+    "MaskedAutoregressive",
     "MixtureLogistic",
     "MixtureNormal",
     "MixturePrior",
     "MixtureSameFamily",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "NormalizingFlow",
     "OneHotCategorical",
+    "Permutation",
     "Sample",
+    "SplineCoupling",
     "VampPrior",
     "to_tensor",
 ]

@@ -94,7 +94,7 @@ class BetaTCVAE(Objective):
 
     def combine(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         z = step.samples()
-        log_posterior = step.posterior.log_prob(z)
+        log_posterior = step.log_posterior()
         # Each sample under each posterior: [S, B, B, latent coordinates].
         pairs = factors(step.posterior).log_prob(z[:, :, None])
         pairs = ops.reshape(pairs, (*ops.shape(pairs)[:3], -1))

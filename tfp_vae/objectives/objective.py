@@ -14,7 +14,7 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
-from tfp_vae.objectives.step import ObjectiveTerms, Step
+from tfp_vae.objectives.step import ObjectiveTerms, Step, log_prob_of_draws
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.samples import log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, tfd
@@ -205,6 +205,7 @@ class Objective(keras.layers.Layer):
         x = checks.in_dtype_of(likelihood, x)
 
         log_likelihood = log_likelihood_of_samples(x, likelihood, samples)
+        drawn = z
         if z is not None and samples is None:
             z = z[None]
         number = ops.cast(
@@ -212,9 +213,16 @@ class Objective(keras.layers.Layer):
         )
         if training and self.step is not None:
             self.step.assign_add(1)
-        kl = self._divergence(posterior, prior, z)
+        kl = self._divergence(posterior, prior, drawn)
         step = Step(
-            log_likelihood, kl, posterior, prior, z, number, bool(training)
+            log_likelihood,
+            kl,
+            posterior,
+            prior,
+            z,
+            number,
+            bool(training),
+            drawn,
         )
         objective, reports = self.combine(step)
         for name in self.report_names:
@@ -245,7 +253,9 @@ class Objective(keras.layers.Layer):
                 "A Monte Carlo KL is worked out at samples of the posterior: "
                 "pass them as z=posterior.sample()."
             )
-        return mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
+        return mean_over_first(
+            log_prob_of_draws(posterior, z) - log_prob_of_draws(prior, z)
+        )
 
     def get_config(self) -> dict[str, Any]:
         config = {

@@ -59,12 +59,16 @@ from tfp_vae.layers.heads.positive import (
     IndependentGamma,
     IndependentLogNormal,
 )
+from tfp_vae.layers.heads.power_spherical import PowerSpherical
+from tfp_vae.layers.heads.relaxed_one_hot import RelaxedOneHotCategorical
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
 from tfp_vae.layers.priors import (
+    Mixture,
     MixturePrior,
+    TrainableDistribution,
     VampPrior,
 )
 from tfp_vae.layers.sample import (
@@ -107,6 +111,7 @@ __all__ = [
     "KLDivergenceRegularizer",
     "LowRankMultivariateNormal",
     "MaskedAutoregressive",
+    "Mixture",
     "MixtureLogistic",
     "MixtureNormal",
     "MixturePrior",
@@ -116,8 +121,11 @@ __all__ = [
     "NormalizingFlow",
     "OneHotCategorical",
     "Permutation",
+    "PowerSpherical",
+    "RelaxedOneHotCategorical",
     "Sample",
     "SplineCoupling",
+    "TrainableDistribution",
     "VampPrior",
     "to_tensor",
 ]

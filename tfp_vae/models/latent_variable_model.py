@@ -17,12 +17,13 @@ from tfp_vae.models.dry_run import Trial, try_shapes
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
+    check_posterior,
     check_prior,
     fits,
     run_part,
     run_prior,
 )
-from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, standard_normal
+from tfp_vae.objectives import ELBO, Objective, ObjectiveTerms, default_prior
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
@@ -167,6 +168,7 @@ class LatentVariableModel(FastFit, keras.Model):
         self, x: Tensor, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
         posterior = self.encode(x, training=training)
+        check_posterior(posterior)
         if training and (
             posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
         ):
@@ -255,7 +257,7 @@ class LatentVariableModel(FastFit, keras.Model):
             )
         if self.prior is not None:
             return self.prior
-        return standard_normal(posterior)
+        return default_prior(posterior)
 
     # What Keras' training loop calls.
 

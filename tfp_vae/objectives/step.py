@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from tfp_vae.checks import check_densities
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = [
@@ -84,6 +85,7 @@ class Step(NamedTuple):
             `[S, B]`, nats.
         """
         z = self.samples()
+        check_densities(self.posterior, self.prior)
         return self.prior.log_prob(z) - self.log_posterior(path_only)
 
     def log_posterior(self, path_only: bool = False) -> Tensor:

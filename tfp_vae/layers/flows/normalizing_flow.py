@@ -129,14 +129,14 @@ class NormalizingFlow(DistributionLayer):
 
     def build(
         self,
-        input_shape: tuple[int | None, ...],
+        inputs_shape: tuple[int | None, ...],
         context_shape: tuple[int | None, ...] | None = None,
     ) -> None:
         base = self.base
         if base is not None and not base.built:
             if self.context_size and context_shape is None:
-                input_shape = (*input_shape[:-1], self._num_base_parameters)
-            base.build(input_shape)
+                inputs_shape = (*inputs_shape[:-1], self._num_base_parameters)
+            base.build(inputs_shape)
             base.built = True
 
     def call(

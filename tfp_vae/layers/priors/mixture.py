@@ -8,7 +8,7 @@ from keras import ops
 
 from tfp_vae.arguments import check_num_components
 from tfp_vae.layers.priors.prior_layer import PriorLayer
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, ps, tfd
 
 __all__ = ["Mixture"]
 
@@ -71,12 +71,11 @@ class Mixture(PriorLayer):
         given = {} if context is None else {"context": context}
         components = [layer(inputs, **given) for layer in self.components]
         logits = ops.cast(self.logits, self.compute_dtype)
-        batch = tuple(components[0].batch_shape_tensor())
+        shape = ps.concat(
+            [components[0].batch_shape_tensor(), [self.num_components]], 0
+        )
         return tfd.Mixture(
-            tfd.Categorical(
-                logits=ops.broadcast_to(logits, (*batch, self.num_components))
-            ),
-            components,
+            tfd.Categorical(logits=ops.broadcast_to(logits, shape)), components
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ __all__ = [
     "ndtri",
     "parameter_properties",
     "ps",
+    "repeat",
     "samplers",
     "strategy_scope",
     "tensor_util",
@@ -78,6 +79,19 @@ if _BACKEND == "tensorflow":
     def double_precision() -> Any:
         """A context in which float64 is float64: here it always is."""
         return contextlib.nullcontext()
+
+    def repeat(
+        count: int, step: Callable[[Tensor, Tensor], Tensor], value: Tensor
+    ) -> Tensor:
+        """`step(i, value)` for i = 0 to count - 1: one loop, differentiable."""
+        _, value = tf.while_loop(
+            lambda i, value: i < count,
+            lambda i, value: (i + 1, step(i, value)),
+            (tf.constant(0), value),
+            # XLA differentiates no other loop.
+            maximum_iterations=count,
+        )
+        return value
 
     _SEED_DTYPE = "int64"
 
@@ -152,6 +166,13 @@ elif _BACKEND == "jax":
         # JAX 0.8 moved it out of `experimental`.
         enable = getattr(jax.experimental, "enable_x64", None)
         return (enable or jax.enable_x64)(True)
+
+    def repeat(
+        count: int, step: Callable[[Tensor, Tensor], Tensor], value: Tensor
+    ) -> Tensor:
+        """`step(i, value)` for i = 0 to count - 1: one loop, differentiable."""
+        # Of a number known while tracing: a scan, which JAX differentiates.
+        return jax.lax.fori_loop(0, count, step, value)
 
     _SEED_DTYPE = "uint32"
 

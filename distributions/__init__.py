@@ -1,7 +1,9 @@
 """Distributions that TFP lacks, and what all distributions need here."""
 
-# Registers the divergences of Huber with its relatives.
-import tfp_vae.distributions.huber_kl  # noqa: F401
+# These register divergences.
+import tfp_vae.distributions.huber_kl
+import tfp_vae.distributions.numeric_kl
+import tfp_vae.distributions.relaxed_one_hot  # noqa: F401
 from tfp_vae.distributions.asymmetric_laplace import AsymmetricLaplace
 from tfp_vae.distributions.barron import Barron
 from tfp_vae.distributions.bernoulli import Bernoulli

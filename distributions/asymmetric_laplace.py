@@ -10,6 +10,7 @@ from tfp_vae.distributions.location_scale import LocationScale
 from tfp_vae.substrate import (
     Tensor,
     assert_util,
+    dtype_util,
     parameter_properties,
     tensor_util,
     tfb,
@@ -45,6 +46,12 @@ def _shares(level: Tensor) -> tuple[_Share, _Share]:
         _Share(level, ops.log(level)),
         _Share(1.0 - level, ops.log1p(-level)),
     )
+
+
+def _log_normalizer(scale: Tensor, level: Tensor) -> Tensor:
+    """Log(scale Z), Z = 1 / (level (1 - level))."""
+    below, above = _shares(level)
+    return ops.log(scale) - below.log - above.log
 
 
 def _log1mexp(x: Tensor) -> Tensor:
@@ -189,8 +196,13 @@ class AsymmetricLaplace(LocationScale):
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
+        def inside() -> Any:
+            # Plain, it would reach the ends, of which the density is none.
+            eps = dtype_util.eps(dtype)
+            return tfb.Sigmoid(low=eps, high=1.0 - eps)
+
         level = parameter_properties.ParameterProperties(
-            default_constraining_bijector_fn=tfb.Sigmoid
+            default_constraining_bijector_fn=inside
         )
         return {**cls._properties(dtype), "quantile_level": level}
 
@@ -199,32 +211,22 @@ class AsymmetricLaplace(LocationScale):
         """The mass below `loc`."""
         return self._quantile_level
 
-    def _log_normalizer(self) -> Tensor:
-        below, above = _shares(self._tensor("quantile_level"))
-        return ops.log(self._tensor("scale")) - below.log - above.log
-
     def _log_prob(self, value: Tensor) -> Tensor:
-        level = self._tensor("quantile_level")
-        r = self._standardized(value)
+        scale, level = self._tensor("scale"), self._tensor("quantile_level")
+        r = (value - self._tensor("loc")) / scale
         # The gradient of `relu` at 0 is 0: so is that of the density's mode.
         energy = level * ops.relu(r) + (1.0 - level) * ops.relu(-r)
-        return -energy - self._log_normalizer()
+        return -energy - _log_normalizer(scale, level)
 
-    def _log_cdf(self, value: Tensor) -> Tensor:
+    def _mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
         below, above = _shares(self._tensor("quantile_level"))
-        return _log_mass_below(self._standardized(value), below, above)
+        return _mass_below(r, *((above, below) if mirrored else (below, above)))
 
-    def _log_survival_function(self, value: Tensor) -> Tensor:
+    def _log_mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
         below, above = _shares(self._tensor("quantile_level"))
-        return _log_mass_below(-self._standardized(value), above, below)
-
-    def _cdf(self, value: Tensor) -> Tensor:
-        below, above = _shares(self._tensor("quantile_level"))
-        return _mass_below(self._standardized(value), below, above)
-
-    def _survival_function(self, value: Tensor) -> Tensor:
-        below, above = _shares(self._tensor("quantile_level"))
-        return _mass_below(-self._standardized(value), above, below)
+        return _log_mass_below(
+            r, *((above, below) if mirrored else (below, above))
+        )
 
     def _mirrored_quantile(self, p: Tensor, upper: Tensor) -> Tensor:
         level = ops.cast(
@@ -261,7 +263,8 @@ class AsymmetricLaplace(LocationScale):
         )
 
     def _entropy(self) -> Tensor:
-        return self._over_batch(1.0 + self._log_normalizer())
+        scale, level = self._tensor("scale"), self._tensor("quantile_level")
+        return self._over_batch(1.0 + _log_normalizer(scale, level))
 
     def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:
         assertions = super()._parameter_control_dependencies(is_init)
@@ -296,8 +299,9 @@ def _kl_asymmetric_laplace_asymmetric_laplace(
     tau_a (excess(s) + excess(k w)) + (1 - tau_a) (excess(w) + excess(k s)),
     and for the distance k ((tau_b - tau_a) d + tau_a ramp(x) / (1 - tau_a)).
     """
-    scale_ratio = a._tensor("scale") / b._tensor("scale")
-    minus_d = a._standardized(b._tensor("loc"))
+    a_scale = a._tensor("scale")
+    scale_ratio = a_scale / b._tensor("scale")
+    minus_d = (b._tensor("loc") - a._tensor("loc")) / a_scale
     is_mirrored = minus_d > 0
     a_level, b_level = a._tensor("quantile_level"), b._tensor("quantile_level")
     below = ops.where(is_mirrored, 1.0 - a_level, a_level)

@@ -131,22 +131,27 @@ class Barron(SymmetricLocationScale):
         return tail_quantile(q, ops.cast(self._tensor("alpha"), q.dtype))
 
     def _mean(self) -> Tensor:
-        return self._where_defined(self._tensor("loc"), "mean")
+        alpha = self._tensor("alpha")
+        return self._where_defined(self._tensor("loc"), alpha, "mean")
 
     @in_single_precision
     def _variance(self) -> Tensor:
-        alpha = self._tensor("alpha")
+        scale, alpha = self._tensor("scale"), self._tensor("alpha")
         safe = ops.where(alpha > 0.0, alpha, 1.0)
-        return self._where_defined(
-            ops.square(self._tensor("scale")) * ops.exp(log_variance(safe)),
-            "variance",
-        )
+        variance = ops.square(scale) * ops.exp(log_variance(safe))
+        return self._where_defined(variance, alpha, "variance")
 
+    @in_single_precision
     def _stddev(self) -> Tensor:
-        return ops.sqrt(self._variance())
+        # Not by the variance, which overflows first.
+        scale, alpha = self._tensor("scale"), self._tensor("alpha")
+        safe = ops.where(alpha > 0.0, alpha, 1.0)
+        stddev = scale * ops.exp(0.5 * log_variance(safe))
+        return self._where_defined(stddev, alpha, "standard deviation")
 
-    def _where_defined(self, statistic: Tensor, name: str) -> Tensor:
-        alpha = self._tensor("alpha")
+    def _where_defined(
+        self, statistic: Tensor, alpha: Tensor, name: str
+    ) -> Tensor:
         if not self.allow_nan_stats:
             assert_util.assert_positive(
                 alpha, message=f"The {name} is undefined at `alpha` = 0."

@@ -15,12 +15,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.distributions.barron_tables import (
+    LOG_Z_ABOVE_2,
+    LOG_Z_BELOW_1,
+    LOG_Z_BELOW_2,
+)
 from tfp_vae.distributions.quadrature import gauss_legendre, log_sum_exp
 from tfp_vae.substrate import Tensor, ndtri
 
 __all__ = [
     "expected_energy",
     "log_normalizer",
+    "log_reach",
     "log_upper_tail",
     "log_variance",
     "rho",
@@ -29,45 +35,6 @@ __all__ = [
 
 _LOG_2 = math.log(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
-
-# Chebyshev coefficients of log Z on three stretches of alpha, each in its own
-# variable (see `log_normalizer`), good to 1e-14. `tests/test_barron.py` works
-# them out again with mpmath.
-# fmt: off
-_LOG_Z_BELOW_1 = (
-    1.3579748541564307, -0.1451741005978051, -0.0176445542421861,
-    -0.0069474757812559, -0.0016935466781503, -0.0006840716247635,
-    -0.0002047486799508, -8.46417874516e-5, -2.78406709181e-5,
-    -1.17529650422e-5, -4.0675780841e-6, -1.7516231296e-6, -6.237440571e-7,
-    -2.740758113e-7, -9.90001042e-8, -4.44676766e-8, -1.61134775e-8,
-    -7.4256403e-9, -2.6709374e-9, -1.2705983e-9, -4.482398e-10,
-    -2.222510e-10, -7.57160e-11, -3.97162e-11, -1.27835e-11, -7.2583e-12,
-    -2.1356e-12, -1.3604e-12, -3.471e-13, -2.626e-13, -5.31e-14, -5.21e-14,
-    -7.1e-15, -8.6e-15,
-)
-_LOG_Z_BELOW_2 = (
-    -0.0299537078064801, -0.1540191421285273, -0.0715303969948351,
-    -0.0138545194341475, 0.0024794354088236, 0.0010210853045525,
-    -0.0004658046258569, -0.0002136295430596, -2.4285458494e-6,
-    -3.2325674798e-6, -8.6544396512e-6, -3.6377812223e-6, -1.1032852835e-6,
-    -4.759822344e-7, -2.671878370e-7, -1.231206046e-7, -5.21604591e-8,
-    -2.34358577e-8, -1.12221253e-8, -5.1758261e-9, -2.3746473e-9,
-    -1.0882751e-9, -5.124993e-10, -2.366667e-10, -1.114084e-10,
-    -5.12701e-11, -2.44542e-11, -1.12089e-11, -5.4216e-12, -2.4495e-12,
-    -1.2169e-12, -5.333e-13, -2.781e-13, -1.142e-13, -6.52e-14, -2.34e-14,
-    -1.50e-14, -3.7e-15,
-)
-_LOG_Z_ABOVE_2 = (
-    -0.0158925684410498, -0.1311961161008975, -0.0597475257908242,
-    -0.0105117076804663, 0.0027958169998149, 0.0011571514297971,
-    -0.0002231568812365, -8.82791765443e-5, 2.54758826569e-5,
-    4.4844785441e-6, -1.9349783467e-6, -2.96227980e-8, 1.173949010e-7,
-    7.07128e-11, -7.9354215e-9, 1.5905198e-9, 1.128095e-10, -8.60508e-11,
-    -5.70734e-11, 1.74504e-11, -1.30752e-11, 1.8623e-12, -2.7856e-12,
-    1.0120e-12, -8.202e-13, 3.724e-13, -2.520e-13, 1.414e-13, -8.88e-14,
-    5.22e-14, -2.95e-14, 1.33e-14,
-)
-# fmt: on
 
 # For each precision: the least distance of alpha from 2 that is told from 0, as
 # log |alpha - 2| is infinite there (below the spacing of numbers about 2); the
@@ -127,6 +94,45 @@ def _log1p_ratio(z: Tensor) -> Tensor:
     return ops.where(small, series * 2.0 / (2.0 + near), ops.log1p(far) / far)
 
 
+def _overflows_from(alpha: Tensor) -> Tensor:
+    """The size of residual whose energy is about the largest number, or inf.
+
+    From log(1 + r**2 / b) = (2 / alpha) log(1 + alpha rho / b).
+    """
+    log_largest = math.log(np.finfo(_precision(alpha)).max)
+    # Below 1/2 the energy of every number is a number.
+    is_light = alpha > 0.5
+    shape = ops.where(is_light, alpha, 1.0)
+    log_b = ops.log(_distance_from_2(shape))
+    # A 16th of it, as the gradient is a difference of multiples of the energy.
+    log_energy = log_largest - math.log(16.0)
+    growth = 2.0 / shape * (ops.log(shape) + log_energy - log_b)
+    log_r = 0.5 * (log_b + growth + ops.log(-ops.expm1(-growth)))
+    return ops.stop_gradient(
+        ops.where(is_light & (log_r < log_largest), ops.exp(log_r), math.inf)
+    )
+
+
+def _energy_beyond(size: Tensor, is_over: Tensor, q: Tensor) -> Tensor:
+    """inf, with the derivative r e**q of the energy: that may be finite."""
+    precision = _precision(size)
+    largest = float(np.finfo(precision).max)
+    is_infinite = size == math.inf
+    far = ops.where(is_over & ~is_infinite, size, largest)
+    log_slope = ops.log(far) + q
+    # A slope of neither 0 nor inf: what meets it may be the other.
+    slope = ops.stop_gradient(
+        ops.exp(
+            ops.clip(log_slope, _LOG_TINY[precision], math.log(largest) - 1.0)
+        )
+    )
+    return ops.where(
+        is_infinite,
+        ops.where(is_infinite, size, 0.0) * slope,
+        math.inf + (far - ops.stop_gradient(far)) * slope,
+    )
+
+
 def rho(size: Tensor, alpha: Tensor) -> Tensor:
     """The energy, of residuals by their size.
 
@@ -135,43 +141,52 @@ def rho(size: Tensor, alpha: Tensor) -> Tensor:
     q = (alpha / 2 - 1) L, which is exact at alpha = 2.
 
     Args:
-        size: |r|.
+        size: |r|; may be inf.
         alpha: the shape; the two broadcast.
 
     Returns:
-        The energies, in nats.
+        The energies, in nats: inf where they overflow, with no gradient in
+        alpha there, and with the gradient in r where that is a number.
     """
+    largest = float(np.finfo(_precision(size)).max)
     b = _distance_from_2(alpha)
-    log_ratio = _log1p_square(size / ops.sqrt(b))
+    is_over = (size > _overflows_from(alpha)) | (size == math.inf)
+    finite = ops.where(size == math.inf, largest, size)
+    log_ratio = _log1p_square(ops.minimum(finite / ops.sqrt(b), largest))
     is_low = alpha < 1.0
     low = ops.where(is_low, alpha, 0.5)
     high = ops.where(is_low, 1.0, alpha)
     q = (0.5 * high - 1.0) * log_ratio
-    # Neither this nor its gradient overflows before rho does: huge residuals go
-    # into the exponent.
-    shift = ops.stop_gradient(ops.log(ops.where(size > 1e10, size, 1.0)))
+    beyond = _energy_beyond(size, is_over, (0.5 * alpha - 1.0) * log_ratio)
+    log_ratio = ops.where(is_over, 0.0, log_ratio)
+    q = ops.where(is_over, 0.0, q)
+    size = ops.where(is_over, 0.0, size)
+    # Neither this nor its gradient overflows before rho does: of huge residuals
+    # a square root goes into the exponent.
+    shift = ops.stop_gradient(0.5 * ops.log(ops.where(size > 1e10, size, 1.0)))
     root = size * ops.exp(-shift) * ops.exp(0.5 * q + shift)
-    return ops.where(
+    energy = ops.where(
         is_low,
         0.5 * b * log_ratio * _expm1_ratio(0.5 * low * log_ratio),
         (root * root + b * ops.expm1(q)) / high,
     )
+    return ops.where(is_over, beyond, energy)
 
 
 def _energy_and_score(size: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """rho and y = sqrt(2 rho), for size = |r|; about 0 y is |r| itself.
 
-    Cut off before y**2 overflows, where the tail is long an exact zero.
+    The score is cut off before its square overflows, where it enters by its
+    logarithm only.
     """
     precision = _precision(size)
-    top = _LARGEST_SCORE[precision] * ops.ones_like(alpha)
-    end = ops.stop_gradient(ops.exp(_inverse_score(top, alpha)[0]))
     small = size < _SMALL[precision]
-    size_or_1 = ops.minimum(ops.where(small, 1.0, size), end)
-    energy = rho(size_or_1, alpha)
+    energy = rho(ops.where(small, 1.0, size), alpha)
+    highest = 0.5 * _LARGEST_SCORE[precision] ** 2
+    size = ops.where(small, size, 0.0)
     return (
         ops.where(small, 0.5 * size * size, energy),
-        ops.where(small, size, ops.sqrt(2.0 * energy)),
+        ops.where(small, size, ops.sqrt(2.0 * ops.minimum(energy, highest))),
     )
 
 
@@ -195,6 +210,20 @@ def _inverse_score(y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         0.5 * growth + ops.log(root),
         k - 0.5 * growth + ops.log(y / root),
     )
+
+
+def log_reach(nats: float, alpha: Tensor) -> Tensor:
+    """The log of the residual whose energy is so many nats.
+
+    Args:
+        nats: the energy, positive.
+        alpha: the shape.
+
+    Returns:
+        The logs, of the shape of alpha.
+    """
+    y = ops.full_like(alpha, math.sqrt(2.0 * nats))
+    return _inverse_score(y, alpha)[0]
 
 
 @functools.cache
@@ -235,7 +264,7 @@ def log_normalizer(alpha: Tensor) -> Tensor:
     """
     is_low, is_high = alpha < 1.0, alpha > 2.0
     low = ops.where(is_low, alpha, 0.5)
-    near_0 = _chebyshev(1.4 * low / (0.4 + low), _LOG_Z_BELOW_1)
+    near_0 = _chebyshev(1.4 * low / (0.4 + low), LOG_Z_BELOW_1)
 
     b = _distance_from_2(ops.where(is_low, 1.5, alpha))
     beta = ops.where(is_high, b / (1.0 + b), b)
@@ -243,8 +272,8 @@ def log_normalizer(alpha: Tensor) -> Tensor:
     root = ops.exp(log_beta / 6.0)
     about_2 = 0.25 * log_beta + ops.where(
         is_high,
-        _chebyshev(root, _LOG_Z_ABOVE_2),
-        _chebyshev(root, _LOG_Z_BELOW_2),
+        _chebyshev(root, LOG_Z_ABOVE_2),
+        _chebyshev(root, LOG_Z_BELOW_2),
     )
     difference = ops.where(is_high, beta, alpha - 2.0)
     log_z = ops.where(is_low, near_0, _LOG_SQRT_2PI + difference * about_2)
@@ -308,7 +337,8 @@ def tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
 
     Newton's method in the score, for the normal quantile of P: that is the
     score itself if alpha = 2, and close to linear in it for every alpha. A last
-    step in r and log P is the one that is differentiated.
+    step in r and log P is the one that is differentiated: of the third order
+    (Halley's), so that first and second derivatives are right.
 
     Args:
         q: probabilities.
@@ -332,11 +362,16 @@ def tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
         (target, target, fixed, log_normalizer(fixed)),
     )
     y = ops.maximum(y, _SMALL[precision])
-    r = ops.stop_gradient(ops.exp(_inverse_score(y, fixed)[0]))
+    log_r, log_slope = _inverse_score(y, fixed)
+    r, rate = (ops.stop_gradient(ops.exp(t)) for t in (log_r, log_slope))
     energy, y = _energy_and_score(r, alpha)
     log_integral = _log_tail_integral(y, alpha)
     error = log_integral - energy - log_normalizer(alpha) - ops.log(inside)
-    r = r + ops.stop_gradient(ops.exp(log_integral)) * error
+    # With P / f = exp(log_integral): d log P / dr = -f / P, and
+    # d**2 log P / dr**2 = f / P (rho' - f / P).
+    step = ops.exp(log_integral) * error
+    slope = ops.stop_gradient(y / rate) - ops.exp(-log_integral)
+    r = r + step + 0.5 * (slope * step) * step
     return ops.where(q == 0.0, math.inf, r)
 
 

@@ -1,10 +1,12 @@
 """The Bernoulli distribution, at the cost of a binary cross-entropy."""
 
+import math
 from typing import Any
 
 from keras import ops
 
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.distributions.limits import largest
+from tfp_vae.substrate import Tensor, as_tensor, tfd
 
 __all__ = ["Bernoulli"]
 
@@ -18,13 +20,14 @@ class Bernoulli(tfd.Bernoulli):
     ```
 
     The second line is worked out: nothing cancels where x and l agree, and the
-    gradient x - sigmoid(l) is right for every finite l, zero included. Between
-    0 and 1 it is minus the binary cross-entropy of x.
+    gradient x - sigmoid(l) is right for every finite l, zero included. Infinite
+    logits are certainty: the log probability is 0 or -inf, the gradient 0.
+    Between 0 and 1 it is minus the binary cross-entropy of x.
 
     Args:
-        logits: log-odds of 1, any shape, finite; or None.
-        probs: probabilities of 1, of which TFP's own formula takes care; or
-            None. One of the two is given.
+        logits: log-odds of 1, any shape; or None.
+        probs: probabilities of 1, for which TFP's own formula is used; or
+            None. Just one of the two is given.
         dtype: of draws, by default int32.
         validate_args: whether parameters and values are checked.
         allow_nan_stats: as in TFP.
@@ -56,9 +59,13 @@ class Bernoulli(tfd.Bernoulli):
     def _log_prob(self, event: Tensor) -> Tensor:
         if self._logits is None:
             return super()._log_prob(event)
-        logits = ops.convert_to_tensor(self._logits)
+        given = as_tensor(self._logits)
+        # Infinities would meet as 0 inf, and as inf - inf.
+        logits = ops.clip(given, -largest(given), largest(given))
         positive = ops.relu(logits)
         # -|l| as l - 2 max(l, 0), whose gradient is right at 0 too.
         softplus_of_minus = ops.log1p(ops.exp(logits - 2.0 * positive))
         event = ops.cast(event, logits.dtype)
-        return (event * logits - positive) - softplus_of_minus
+        energy = positive - event * logits
+        energy = ops.where((energy > 0.0) & ops.isinf(given), math.inf, energy)
+        return -energy - softplus_of_minus

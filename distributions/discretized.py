@@ -1,5 +1,6 @@
 """The logistic distribution of whole numbers, such as the levels of a pixel."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tfp_vae.distributions.softplus import softplus
 from tfp_vae.substrate import (
     DiscreteDistributionMixin,
     Tensor,
+    as_tensor,
     assert_util,
     dtype_util,
     parameter_properties,
@@ -23,6 +25,11 @@ from tfp_vae.substrate import (
 
 __all__ = ["DiscretizedLogistic", "check_levels"]
 
+# From where on log sigmoid is 0 to the last bit, and how large a quotient is
+# taken as it is; of float16, of float64, and in `get` of all others.
+_SURE_FROM = {"float16": 20.0, "float64": 800.0}
+_LARGEST_RATIO = {"float16": 1e4, "float64": 1e300}
+
 # Outcomes that a sum over all of them takes at once: bounds the memory.
 _OUTCOMES = 16
 
@@ -31,6 +38,38 @@ def _floor(x: Tensor) -> Tensor:
     """The whole number at or below; `ops.floor` loses float64 on JAX."""
     whole = ops.round(x)
     return ops.where(whole > x, whole - 1.0, whole)
+
+
+def _log_sigmoid(distance: Tensor, scale: Tensor, is_asked: Tensor) -> Tensor:
+    """Log sigmoid(distance / scale) where it is asked for, and 0 elsewhere.
+
+    Where the quotient or its gradient would overflow, the result is a number as
+    low as can be and not -inf: an infinity that meets a 0 is NaN.
+    """
+    dtype = keras.backend.standardize_dtype(scale.dtype)
+    is_sure = ~is_asked | (distance / scale > _SURE_FROM.get(dtype, 120.0))
+    lowest = -_LARGEST_RATIO.get(dtype, 1e37) * scale
+    if dtype != "float16":  # which has no room for it
+        lowest = lowest * ops.minimum(scale, 1.0)
+    lowest = ops.stop_gradient(lowest)
+    distance = ops.where(is_sure, 0.0, ops.maximum(distance, lowest))
+    return ops.where(is_sure, 0.0, -softplus(-distance / scale))
+
+
+def _log_width(scale: Tensor) -> Tensor:
+    """Log(1 - exp(-1 / scale)), of any positive scale."""
+    dtype = keras.backend.standardize_dtype(scale.dtype)
+    is_wide = scale > _LARGEST_RATIO.get(dtype, 1e37)
+    is_narrow = scale * _SURE_FROM.get(dtype, 120.0) < 1.0
+    scale = ops.where(is_narrow, 1.0, scale)
+    log_width = ops.log(-ops.expm1(-1.0 / ops.where(is_wide, 1.0, scale)))
+    log_width = ops.where(is_wide, -ops.log(scale), log_width)
+    return ops.where(is_narrow, 0.0, log_width)
+
+
+def _or_nan(value: Tensor, result: Tensor) -> Tensor:
+    """The result, or NaN for the value NaN, which no comparison tells."""
+    return ops.where(ops.isnan(value), math.nan, result)
 
 
 def check_levels(low: Any, high: Any) -> tuple[int, int]:
@@ -193,47 +232,44 @@ class DiscretizedLogistic(
         return np.array([], dtype=np.int32)
 
     def _loc_and_scale(self) -> tuple[Tensor, Tensor]:
-        return ops.convert_to_tensor(self._loc), ops.convert_to_tensor(
-            self._scale
-        )
+        return as_tensor(self._loc), as_tensor(self._scale)
 
     def _cast(self, value: Tensor) -> Tensor:
         return ops.cast(value, keras.backend.standardize_dtype(self.dtype))
 
     def _log_prob(self, value: Tensor) -> Tensor:
-        loc, scale = self._loc_and_scale()
         value = self._cast(value)
+        return _or_nan(value, self._log_pmf(value, *self._loc_and_scale()))
+
+    def _log_pmf(self, value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         # Data and `loc` first: of them nothing is rounded away.
-        a = (value - loc - 0.5) / scale
-        b = (value - loc + 0.5) / scale
+        distance = value - loc
         above_low, below_high = value > self._low, value < self._high
         log_prob = (
-            -ops.where(below_high, softplus(-b), 0.0)
-            - ops.where(above_low, softplus(a), 0.0)
-            + ops.where(
-                above_low & below_high, ops.log(-ops.expm1(-1.0 / scale)), 0.0
-            )
+            _log_sigmoid(distance + 0.5, scale, below_high)
+            + _log_sigmoid(0.5 - distance, scale, above_low)
+            + ops.where(above_low & below_high, _log_width(scale), 0.0)
         )
         return ops.where(self._is_beyond(value), -np.inf, log_prob)
 
     def _is_beyond(self, value: Tensor) -> Tensor:
         return (value < self._low) | (value > self._high)
 
-    def _edge(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The outcome at or below a value, and its upper edge in scales."""
+    def _log_cdf(self, value: Tensor) -> Tensor:
         loc, scale = self._loc_and_scale()
         outcome = _floor(self._cast(value))
-        return outcome, (outcome - loc + 0.5) / scale
-
-    def _log_cdf(self, value: Tensor) -> Tensor:
-        outcome, b = self._edge(value)
-        inside = ops.where(outcome < self._high, -softplus(-b), 0.0)
-        return ops.where(outcome < self._low, -np.inf, inside)
+        is_asked = outcome < self._high
+        inside = _log_sigmoid(outcome - loc + 0.5, scale, is_asked)
+        return _or_nan(outcome, ops.where(outcome < self._low, -np.inf, inside))
 
     def _log_survival_function(self, value: Tensor) -> Tensor:
-        outcome, b = self._edge(value)
-        inside = ops.where(outcome < self._low, 0.0, -softplus(b))
-        return ops.where(outcome < self._high, inside, -np.inf)
+        loc, scale = self._loc_and_scale()
+        outcome = _floor(self._cast(value))
+        is_asked = outcome >= self._low
+        inside = _log_sigmoid(loc - outcome - 0.5, scale, is_asked)
+        return _or_nan(
+            outcome, ops.where(outcome < self._high, inside, -np.inf)
+        )
 
     def _cdf(self, value: Tensor) -> Tensor:
         return ops.exp(self._log_cdf(value))
@@ -244,7 +280,8 @@ class DiscretizedLogistic(
     def _outcome(self, r: Tensor) -> Tensor:
         """The outcome of a standard logistic number."""
         loc, scale = self._loc_and_scale()
-        whole = -_floor(0.5 - loc - scale * r)
+        # Not by a minus sign: there is no outcome -0.
+        whole = 0.0 - _floor(0.5 - loc - scale * r)
         return ops.clip(whole, float(self._low), float(self._high))
 
     def _quantile(self, value: Tensor) -> Tensor:
@@ -266,48 +303,58 @@ class DiscretizedLogistic(
         exponential = -ops.log(uniform)
         return self._outcome(ops.log(exponential[1]) - ops.log(exponential[0]))
 
-    def _mean_of(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The mean of `function(k, log pmf(k))` over all outcomes k."""
-        loc, scale = self._loc_and_scale()
+    def _mean_of(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        loc: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """The mean of `function(k, log pmf(k))` over all outcomes k.
+
+        The function takes the outcomes as `[16]`, and their log probabilities
+        as `[..., 16]`: the rank of the batch need not be known.
+        """
         total = ops.zeros_like(loc + scale)
-        first = ops.reshape(
-            ops.arange(_OUTCOMES, dtype=total.dtype) + self._low,
-            (-1, *[1] * len(total.shape)),
-        )
+        loc, scale = loc[..., None], scale[..., None]
+        first = ops.arange(_OUTCOMES, dtype=total.dtype) + self._low
 
         def add(i: Tensor, total: Tensor) -> Tensor:
             # Those beyond the last one have no mass.
             outcomes = first + ops.cast(i * _OUTCOMES, first.dtype)
-            log_prob = self._log_prob(outcomes)
+            log_prob = self._log_pmf(outcomes, loc, scale)
             terms = ops.exp(log_prob) * function(outcomes, log_prob)
             terms = ops.where(self._is_beyond(outcomes), 0.0, terms)
-            return total + ops.sum(terms, axis=0)
+            return total + ops.sum(terms, axis=-1)
 
         steps = -(-(self._high - self._low + 1) // _OUTCOMES)
         return ops.fori_loop(0, steps, add, total)
 
     def _mean(self) -> Tensor:
-        return self._mean_of(lambda outcome, _: outcome)
+        return self._mean_of(lambda k, _: k, *self._loc_and_scale())
 
     def _variance(self) -> Tensor:
-        mean = self._mean()
-        return self._mean_of(lambda outcome, _: ops.square(outcome - mean))
+        parameters = self._loc_and_scale()
+        mean = self._mean_of(lambda k, _: k, *parameters)[..., None]
+        return self._mean_of(lambda k, _: ops.square(k - mean), *parameters)
 
     def _entropy(self) -> Tensor:
-        return self._mean_of(lambda _, log_prob: -log_prob)
+        return self._mean_of(
+            lambda _, log_prob: -log_prob, *self._loc_and_scale()
+        )
 
     def _mode(self) -> Tensor:
         loc, scale = self._loc_and_scale()
         mode = ops.clip(
-            ops.round(ops.broadcast_to(loc, ops.shape(loc + scale))),
+            ops.round(loc + ops.zeros_like(scale)),
             float(self._low),
             float(self._high),
         )
         for end in (self._low, self._high):
             end = ops.full_like(mode, end)
-            mode = ops.where(
-                self._log_prob(end) > self._log_prob(mode), end, mode
+            is_likelier = self._log_pmf(end, loc, scale) > self._log_pmf(
+                mode, loc, scale
             )
+            mode = ops.where(is_likelier, end, mode)
         return mode
 
     def _default_event_space_bijector(self) -> None:

@@ -122,8 +122,10 @@ def energy_at(energy: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         ValueError: if the energies are of another shape.
     """
     values = ops.cast(ops.convert_to_tensor(energy(r)), r.dtype)
+    # In a graph of TensorFlow a rank or a size may be unknown, which is None.
+    if None in (getattr(t.shape, "rank", 0) for t in (values, r)):
+        return values
     shape, expected = tuple(values.shape), tuple(r.shape)
-    # In a graph of TensorFlow a size may be unknown, which is None.
     if len(shape) != len(expected) or any(
         None not in sizes and sizes[0] != sizes[1]
         for sizes in zip(shape, expected, strict=True)

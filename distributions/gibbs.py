@@ -22,7 +22,7 @@ from tfp_vae.distributions.location_scale import (
     in_single_precision,
 )
 from tfp_vae.distributions.panels import Panels, adapt
-from tfp_vae.substrate import Tensor, assert_util, tfb
+from tfp_vae.substrate import Tensor, assert_util, ps, tfb
 
 __all__ = ["Gibbs"]
 
@@ -187,9 +187,9 @@ class Gibbs(LocationScale):
 
     @in_single_precision
     def _log_prob(self, value: Tensor) -> Tensor:
-        panels = self._panels()
-        constant = ops.log(self._tensor("scale")) + self._log_normalizer(panels)
-        r = self._standardized(value)
+        panels, scale = self._panels(), self._tensor("scale")
+        constant = ops.log(scale) + self._log_normalizer(panels)
+        r = (value - self._tensor("loc")) / scale
         if self._support is None:
             return -energy_at(self._energy, r) - constant
         low, high = self._support
@@ -199,9 +199,8 @@ class Gibbs(LocationScale):
         log_prob = -energy_at(self._energy, r) - constant
         return ops.where(outside, -math.inf, log_prob)
 
-    def _masses(self, value: Tensor) -> tuple[Tensor, Tensor]:
+    def _masses(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """The probabilities below and above."""
-        r = self._standardized(value)
         line, panels = self._line(), self._panels()
         ends = line.residual(
             ops.convert_to_tensor([line.low, line.high], line.dtype)
@@ -209,36 +208,27 @@ class Gibbs(LocationScale):
         t = line.coordinate(ops.clip(r, ends[0], ends[1]))
         masses = panels.masses(ops.reshape(t, (-1,)))
         below, above = (
-            ops.reshape(mass / panels.lower[-1], ops.shape(r))
-            for mass in masses
+            ops.reshape(mass / panels.lower[-1], ps.shape(r)) for mass in masses
         )
         return below, above
 
-    @in_single_precision
-    def _cdf(self, value: Tensor) -> Tensor:
-        below, above = self._masses(value)
-        return ops.where(below < above, below, 1.0 - above)
+    def _mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
+        below, above = self._masses(-r if mirrored else r)
+        mass, rest = (above, below) if mirrored else (below, above)
+        return ops.where(mass < rest, mass, 1.0 - rest)
 
-    @in_single_precision
-    def _survival_function(self, value: Tensor) -> Tensor:
-        below, above = self._masses(value)
-        return ops.where(below < above, 1.0 - below, above)
-
-    @in_single_precision
-    def _log_cdf(self, value: Tensor) -> Tensor:
-        return _log_of_smaller(*self._masses(value))
-
-    @in_single_precision
-    def _log_survival_function(self, value: Tensor) -> Tensor:
-        below, above = self._masses(value)
-        return _log_of_smaller(above, below)
+    def _log_mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
+        below, above = self._masses(-r if mirrored else r)
+        return _log_of_smaller(
+            *((above, below) if mirrored else (below, above))
+        )
 
     def _mirrored_quantile(self, p: Tensor, upper: Tensor) -> Tensor:
         line, panels = self._line(), self._panels()
         place, correction = panels.quantile(
             ops.reshape(p, (-1,)) * panels.lower[-1], ops.reshape(upper, (-1,))
         )
-        r = ops.reshape(line.residual(place + correction), ops.shape(p))
+        r = ops.reshape(line.residual(place + correction), ps.shape(p))
         low, high = self._ends()
         r = ops.where(p > 0.0, r, ops.where(upper, high, low))
         return ops.where(p < 0.0, math.nan, r)
@@ -275,22 +265,24 @@ class Gibbs(LocationScale):
             "mean",
         )
 
-    @in_single_precision
-    def _variance(self) -> Tensor:
+    def _standard_variance(self) -> Tensor:
+        """Of the residual."""
         panels = self._panels()
         mean = self._moment(panels, 0.0, 1)
         is_finite = ops.isfinite(mean)
         variance = self._moment(panels, ops.where(is_finite, mean, 0.0), 2)
-        return self._defined(
-            self._over_batch(
-                ops.square(self._tensor("scale"))
-                * ops.where(is_finite, variance, math.nan)
-            ),
-            "variance",
-        )
+        return ops.where(is_finite, variance, math.nan)
 
+    @in_single_precision
+    def _variance(self) -> Tensor:
+        variance = ops.square(self._tensor("scale")) * self._standard_variance()
+        return self._defined(self._over_batch(variance), "variance")
+
+    @in_single_precision
     def _stddev(self) -> Tensor:
-        return ops.sqrt(self._variance())
+        # Not by the variance, which overflows first.
+        stddev = self._tensor("scale") * ops.sqrt(self._standard_variance())
+        return self._defined(self._over_batch(stddev), "standard deviation")
 
     def _defined(self, statistic: Tensor, name: str) -> Tensor:
         if not self.allow_nan_stats:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.distributions.limits import largest
 from tfp_vae.distributions.location_scale import SymmetricLocationScale
 from tfp_vae.distributions.softplus import softplus
 from tfp_vae.substrate import Tensor, ndtri, tfp
@@ -33,7 +34,8 @@ _FRACTION_LEVELS = 34
 def _energy(r: Tensor, delta: Tensor) -> Tensor:
     """H(r), without a branch: m (|r| - m / 2) with m = min(|r|, delta)."""
     size = ops.abs(r)
-    inner = ops.minimum(size, delta)
+    # A number, also where both are infinite: inf - inf / 2 would be NaN.
+    inner = ops.minimum(size, ops.minimum(delta, largest(delta)))
     return inner * (size - 0.5 * inner)
 
 
@@ -242,15 +244,19 @@ class Huber(SymmetricLocationScale):
         return _tail_quantile(q, ops.cast(self._tensor("delta"), q.dtype))
 
     def _variance(self) -> Tensor:
-        scale, delta = self._tensor("scale"), self._tensor("delta")
-        tails = ops.exp(_log_tail_mass(delta))
-        finite = _finite(delta)
-        return self._over_batch(
-            ops.square(scale) * (1.0 + tails * (1.0 + 2.0 / finite / finite))
-        )
+        return ops.square(self._stddev())
 
     def _stddev(self) -> Tensor:
-        return ops.sqrt(self._variance())
+        scale, delta = self._tensor("scale"), self._tensor("delta")
+        tails = ops.exp(_log_tail_mass(delta))
+        delta = _finite(delta)
+        # In the unit scale / min(delta, 1), as scale**2 and 1 / delta**2 may
+        # under- and overflow where their product is a number. No gradient is
+        # lost by the stop: nothing depends on the unit.
+        core = ops.stop_gradient(ops.minimum(delta, 1.0))
+        squares = ops.square(core) * (1.0 + tails)
+        squares += 2.0 * tails * ops.square(core / delta)
+        return self._over_batch(scale / core * ops.sqrt(squares))
 
     def _entropy(self) -> Tensor:
         delta = self._tensor("delta")

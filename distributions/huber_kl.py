@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions.huber import Huber, _mills
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, as_tensor, tfd
 
 __all__: list[str] = []
 
@@ -79,7 +79,7 @@ def _member(distribution: tfd.Distribution) -> _Member:
     """Reads a Huber, Normal or Laplace, in float32 at least."""
 
     def widened(parameter: Tensor) -> Tensor:
-        parameter = ops.convert_to_tensor(parameter)
+        parameter = as_tensor(parameter)
         dtype = keras.backend.standardize_dtype(parameter.dtype)
         is_half = dtype in ("float16", "bfloat16")
         return ops.cast(parameter, "float32") if is_half else parameter

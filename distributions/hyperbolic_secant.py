@@ -87,7 +87,9 @@ class HyperbolicSecant(SymmetricLocationScale):
 
     Between two of one and the same scale, d scales apart, the Kullback-Leibler
     divergence is `2 log(cosh(d / 2))`. At different scales it is an integral
-    without a closed form, so none is registered.
+    without a closed form, and so are those with `Barron`, Normal and Laplace:
+    `kl_divergence` has them by quadrature, with an error below 1e-5 (1 + KL)
+    (1e-8 in float64).
 
     #### Examples
 

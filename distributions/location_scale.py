@@ -1,5 +1,6 @@
 """What our families on the real line share."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -10,6 +11,7 @@ from keras import ops
 
 from tfp_vae.substrate import (
     Tensor,
+    as_tensor,
     assert_util,
     dtype_util,
     parameter_properties,
@@ -75,10 +77,11 @@ def _draw_tail(shape: Tensor, dtype: str, seed: Any) -> tuple[Tensor, Tensor]:
 class LocationScale(tfd.AutoCompositeTensorDistribution):
     """The base of scalar families with `loc`, `scale` and shape parameters.
 
-    A subclass names its shape parameters in `_shapes`, each with whether it
-    must be positive, gives each a property, returns `cls._properties(dtype)`
-    from its `_parameter_properties`, and calls `super().__init__(
-    dict(locals()))` in its constructor.
+    A subclass gives `_mass_below`, `_log_mass_below` and `_mirrored_quantile`,
+    from which cdf, quantile and draws follow. It names its shape parameters in
+    `_shapes`, each with whether it must be positive, gives each a property,
+    returns `cls._properties(dtype)` from its `_parameter_properties`, and calls
+    `super().__init__(dict(locals()))` in its constructor.
 
     Args:
         parameters: the arguments of the subclass's constructor.
@@ -157,13 +160,56 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
         return np.array([], dtype=np.int32)
 
     def _tensor(self, name: str) -> Tensor:
-        return ops.convert_to_tensor(getattr(self, f"_{name}"))
+        return as_tensor(getattr(self, f"_{name}"))
 
     def _standardized(self, value: Tensor) -> Tensor:
         return (value - self._tensor("loc")) / self._tensor("scale")
 
     def _over_batch(self, statistic: Tensor) -> Tensor:
         return ops.broadcast_to(statistic, self._batch_shape_tensor())
+
+    def _mass(self, value: Tensor, upper: bool, log: bool) -> Tensor:
+        """P(Y < value), or P(Y > value) if `upper`, or its logarithm."""
+        loc, scale = self._tensor("loc"), self._tensor("scale")
+        distance = loc - value if upper else value - loc
+        r = distance / scale
+        has_all, has_none = r == math.inf, r == -math.inf
+        # The mass of nothing and of everything is constant. No gradient is
+        # asked for there, which would be 0 times infinity.
+        r = ops.where(has_all | has_none, 0.0, distance) / scale
+        if log:
+            mass, none, everything = (
+                self._log_mass_below(r, upper),
+                -math.inf,
+                0,
+            )
+        else:
+            mass, none, everything = self._mass_below(r, upper), 0.0, 1.0
+        return ops.where(has_all, everything, ops.where(has_none, none, mass))
+
+    @in_single_precision
+    def _cdf(self, value: Tensor) -> Tensor:
+        return self._mass(value, upper=False, log=False)
+
+    @in_single_precision
+    def _survival_function(self, value: Tensor) -> Tensor:
+        return self._mass(value, upper=True, log=False)
+
+    @in_single_precision
+    def _log_cdf(self, value: Tensor) -> Tensor:
+        return self._mass(value, upper=False, log=True)
+
+    @in_single_precision
+    def _log_survival_function(self, value: Tensor) -> Tensor:
+        return self._mass(value, upper=True, log=True)
+
+    def _mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
+        """P(R < r) of the standardised residual R, or of -R if `mirrored`."""
+        raise NotImplementedError
+
+    def _log_mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
+        """The logarithm of `_mass_below`."""
+        raise NotImplementedError
 
     @in_single_precision
     def _quantile(self, value: Tensor) -> Tensor:
@@ -220,28 +266,12 @@ class SymmetricLocationScale(LocationScale):
     def _upper_quantile(self, q: Tensor) -> Tensor:
         raise NotImplementedError
 
-    @in_single_precision
-    def _log_cdf(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(self._standardized(value))
-
-    @in_single_precision
-    def _log_survival_function(self, value: Tensor) -> Tensor:
-        return self._log_mass_below(-self._standardized(value))
-
-    @in_single_precision
-    def _cdf(self, value: Tensor) -> Tensor:
-        return self._mass_below(self._standardized(value))
-
-    @in_single_precision
-    def _survival_function(self, value: Tensor) -> Tensor:
-        return self._mass_below(-self._standardized(value))
-
-    def _log_mass_below(self, r: Tensor) -> Tensor:
+    def _log_mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
         # `where` and not `abs`: the derivative at r = 0 must be the density.
         tail = self._log_upper_tail(ops.where(r < 0, -r, r))
         return ops.where(r < 0, tail, ops.log1p(-ops.exp(tail)))
 
-    def _mass_below(self, r: Tensor) -> Tensor:
+    def _mass_below(self, r: Tensor, mirrored: bool) -> Tensor:
         tail = ops.exp(self._log_upper_tail(ops.where(r < 0, -r, r)))
         return ops.where(r < 0, tail, 1.0 - tail)
 

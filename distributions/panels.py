@@ -255,8 +255,8 @@ class Panels(NamedTuple):
         By Newton's method kept in a bracket, on the panel that has the place.
 
         Returns:
-            The place, through which no gradient flows, and the correction to it
-            that is zero but for its gradients.
+            The place, through which no gradient flows, and a correction to it
+            of value zero, whose first and second derivatives are right.
         """
         aim = ops.stop_gradient(mass)
         lower, upper = ops.stop_gradient(self.lower), ops.flip(self.upper)
@@ -281,10 +281,12 @@ class Panels(NamedTuple):
         low = ops.take(self.edges, index)
         half = 0.5 * (ops.take(self.edges, index + 1) - low)
         within, slope = _mass_within(powers, x)
-        slope = ops.stop_gradient(ops.where(slope > 0.0, slope, 1.0))
+        slope = ops.where(slope > 0.0, slope, 1.0)
         error = goal - within
-        error = error - ops.stop_gradient(error)
-        return low + half * (x + 1.0), half * error / slope
+        step = (error - ops.stop_gradient(error)) / slope
+        # Of the inverse function to second order, for second derivatives.
+        bend = ops.stop_gradient(_bend_within(powers, x) / slope)
+        return low + half * (x + 1.0), half * (step - 0.5 * bend * step * step)
 
 
 def _mass_within(powers: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,6 +296,14 @@ def _mass_within(powers: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         slope = within + x * slope
         within = powers[..., k] + x * within
     return within, slope
+
+
+def _bend_within(powers: Tensor, x: Tensor) -> Tensor:
+    """The second derivative in x of the mass of a panel left of x."""
+    bend = ops.zeros_like(x)
+    for k in range(_NODES, 1, -1):
+        bend = k * (k - 1) * powers[..., k] + x * bend
+    return bend
 
 
 def _bracketed_newton(_: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -34,6 +34,9 @@ def log_sum_exp(log_terms: Tensor, weights: Tensor) -> Tensor:
     Returns:
         `[...]`.
     """
-    top = ops.stop_gradient(ops.max(log_terms, axis=-1, keepdims=True))
+    # From a start, as there may be no terms at all: an empty batch.
+    top = ops.stop_gradient(
+        ops.max(log_terms, axis=-1, keepdims=True, initial=-np.inf)
+    )
     total = ops.sum(weights * ops.exp(log_terms - top), axis=-1)
     return top[..., 0] + ops.log(total)

@@ -17,8 +17,10 @@ from tfp_vae.distributions.hyperbolic_secant import HyperbolicSecant
 from tfp_vae.substrate import tfd
 
 __all__ = [
+    "class_name",
     "deserialize",
     "deserialize_function",
+    "find_class",
     "serialize",
     "serialize_function",
 ]
@@ -82,6 +84,57 @@ _KERAS_ARRAYS = ("__numpy__", "__tensor__")
 _KERAS_VALUES = ("__bytes__", "__ellipsis__", "__slice__", "__tuple__")
 
 
+def class_name(cls: Any) -> str:
+    """The name by which a class of distributions is saved.
+
+    Args:
+        cls: a class.
+
+    Returns:
+        What `find_class` turns back.
+
+    Raises:
+        TypeError: if it is none, or cannot be found again by its name.
+    """
+    is_class = isinstance(cls, type) and issubclass(cls, tfd.Distribution)
+    name = _NAMES.get(cls) or (
+        keras.saving.get_registered_name(cls) if is_class else ""
+    )
+    if not is_class or _find_class(name) is not cls:
+        raise TypeError(
+            "A distribution is saved by the name of its class, so this must be "
+            "one of tfp.distributions or tfp_vae.distributions, or registered "
+            "by keras.saving.register_keras_serializable (which asks for a "
+            "get_config method). Put another kind into a layer that returns "
+            f"it. Received: {getattr(cls, '__module__', '')}."
+            f"{getattr(cls, '__name__', cls)}."
+        )
+    return name
+
+
+def find_class(name: Any) -> type[tfd.Distribution]:
+    """Finds the class that `class_name` named.
+
+    Args:
+        name: what `class_name` returned.
+
+    Returns:
+        A class of distributions.
+
+    Raises:
+        ValueError: if none of that name is known.
+    """
+    cls = _find_class(name) if isinstance(name, str) else None
+    if not isinstance(cls, type) or not issubclass(cls, tfd.Distribution):
+        raise ValueError(
+            "A saved distribution names a class that is neither in "
+            "tfp.distributions, nor in tfp_vae.distributions, nor registered "
+            "with Keras: register it before loading. Received: "
+            f"{_shortened(name)}."
+        )
+    return cls
+
+
 def _find_class(name: str) -> type | None:
     if name in _OURS:
         return _OURS[name]
@@ -105,15 +158,7 @@ def serialize(distribution: tfd.Distribution) -> dict[str, Any]:
             argument is of another kind.
     """
     cls = type(distribution)
-    name = _NAMES.get(cls) or keras.saving.get_registered_name(cls)
-    if _find_class(name) is not cls:
-        raise TypeError(
-            "A distribution is saved by the name of its class, so this must be "
-            "one of tfp.distributions or tfp_vae.distributions, or registered "
-            "by keras.saving.register_keras_serializable (which asks for a "
-            "get_config method). Put another kind into a layer that returns "
-            f"it. Received: {cls.__module__}.{cls.__name__}."
-        )
+    name = class_name(cls)
     arguments = {
         argument: _encode(value, f"{name}.{argument}")
         for argument, value in distribution.parameters.items()
@@ -148,14 +193,7 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
             f"Received: {_shortened(config)}."
         )
     name, arguments = config.get("class_name"), config["config"]
-    cls = _find_class(name) if isinstance(name, str) else None
-    if not isinstance(cls, type) or not issubclass(cls, tfd.Distribution):
-        raise ValueError(
-            "A saved distribution names a class that is neither in "
-            "tfp.distributions, nor in tfp_vae.distributions, nor registered "
-            "with Keras: register it before loading. Received: "
-            f"{_shortened(name)}."
-        )
+    cls = find_class(name)
     if cls in _CALLERS and _names_a_function(arguments):
         raise ValueError(_caller_message(cls.__name__))
     return cls(**{k: _decode(v, f"{name}.{k}") for k, v in arguments.items()})

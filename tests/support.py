@@ -112,3 +112,21 @@ def assert_close(actual: Any, exact: Any, tolerance: float) -> None:
     error = np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)
     worst = int(np.argmax(error))
     assert error[worst] <= tolerance, (worst, actual[worst], exact[worst])
+
+
+def jacobians(function: Callable[..., Any], points: np.ndarray) -> np.ndarray:
+    """The Jacobian of a function of vectors at each of some points."""
+    tensor = ops.convert_to_tensor(points)
+    if BACKEND == "jax":
+        import jax
+
+        found = jit(jax.vmap(jax.jacrev(function)))(tensor)
+    else:
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(tensor)
+            value = function(tensor)
+        # Loops cannot be vectorised.
+        found = tape.batch_jacobian(value, tensor, experimental_use_pfor=False)
+    return numpy(found)

@@ -21,6 +21,7 @@ from tfp_vae.calibration import (
 from tfp_vae.evaluation import (
     active_units,
     aggregate_posterior,
+    bidirectional_bounds,
     kl_per_dimension,
     marginal_log_likelihood,
     rate_distortion,
@@ -338,7 +339,8 @@ def test_no_transform_without_independent_elements_and_cdf(make, message):
 # Annealing.
 
 
-def test_annealing_covers_what_a_bad_encoder_misses():
+@pytest.mark.parametrize("initial", ["posterior", "prior"])
+def test_annealing_covers_what_a_bad_encoder_misses(initial):
     """A tenth of the width, and five of its standard deviations aside."""
     bad = model(scale=0.1 * np.sqrt(VARIANCE), shift=0.5 * np.sqrt(VARIANCE))
     exact = EVIDENCE.logpdf(X)
@@ -348,7 +350,7 @@ def test_annealing_covers_what_a_bad_encoder_misses():
     assert (exact - missed.log_likelihood).mean() > 1
 
     found = annealed_importance_sampling(
-        bad, X, num_steps=200, batch_size=20, seed=0
+        bad, X, num_steps=200, initial=initial, batch_size=20, seed=0
     )
     scores = (found.log_likelihood - exact) / found.standard_error
     # Of 16 chains the scores follow Student's t, of standard deviation 1.07.
@@ -363,7 +365,7 @@ def test_weights_of_annealing_are_right_on_average():
     """Over 400 examples, of so few steps that a wrong kernel shows."""
     x = data(400)
     found = annealed_importance_sampling(
-        RIGHT, x, num_steps=20, batch_size=400, seed=0
+        RIGHT, x, num_steps=20, initial="prior", batch_size=400, seed=0
     )
     ratio = np.exp(found.log_likelihood - EVIDENCE.logpdf(x))
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(x))
@@ -372,12 +374,51 @@ def test_weights_of_annealing_are_right_on_average():
 
 def test_annealing_from_the_exact_posterior_is_exact():
     found = annealed_importance_sampling(
-        RIGHT, X[:9], 10, 2, initial="posterior", batch_size=4, seed=0
+        RIGHT, X[:9], 10, 2, batch_size=4, seed=0
     )
     # float32 densities of about -10.
     np.testing.assert_allclose(
         found.log_likelihood, EVIDENCE.logpdf(X[:9]), atol=2e-5
     )
+
+
+def test_an_estimate_by_annealing_that_is_too_low_is_told():
+    """From the prior, in two steps that lead nowhere, to data far out."""
+    far = (B + 5 * (X - B)).astype("float32")
+    with pytest.warns(UserWarning, match="below importance_bound in") as told:
+        found = annealed_importance_sampling(
+            RIGHT, far, 2, 4, step_size=1e-3, initial="prior", seed=0
+        )
+    assert told[0].filename == __file__
+    assert 'num_steps=2, or initial="posterior"' in str(told[0].message)
+    assert (found.importance_bound - found.log_likelihood > 5).mean() > 0.3
+    # The encoder is exact: each importance weight is p(x). float32 densities of
+    # about -100.
+    exact = EVIDENCE.logpdf(far)
+    np.testing.assert_allclose(found.importance_bound, exact, rtol=2e-5)
+    good = annealed_importance_sampling(RIGHT, far, 2, 4, seed=0)
+    np.testing.assert_allclose(good.log_likelihood, exact, rtol=2e-5)
+    np.testing.assert_allclose(good.effective_sample_size, 4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("initial", ["posterior", "prior"])
+def test_bidirectional_bounds_hold_the_evidence(initial):
+    """On average over 200 examples, whose entropy is known."""
+    wide = model(scale=1.5 * np.sqrt(VARIANCE))
+    found = bidirectional_bounds(
+        wide, data(200), num_steps=30, initial=initial, batch_size=200, seed=0
+    )
+    # The examples drawn for both are the same: what they have in common drops
+    # out of the gap.
+    error = found.gap.std() / np.sqrt(200)
+    assert 3 * error < found.gap.mean() < 1
+    spread = found.lower.std() / np.sqrt(200)
+    assert found.lower.mean() < -EVIDENCE.entropy() + 4 * spread
+    assert found.upper.mean() > -EVIDENCE.entropy() - 4 * spread
+    long = bidirectional_bounds(
+        wide, data(200), 200, initial=initial, batch_size=200, seed=0
+    )
+    assert long.gap.mean() < 0.4 * found.gap.mean()
 
 
 @pytest.mark.parametrize(
@@ -449,8 +490,8 @@ def quick_annealing(model, x, **arguments):
     )
 
 
-def annealing_from_the_posterior(model, x, **arguments):
-    return quick_annealing(model, x, initial="posterior", **arguments)
+def annealing_from_the_prior(model, x, **arguments):
+    return quick_annealing(model, x, initial="prior", **arguments)
 
 
 def units(model, x, seed=None, **arguments):
@@ -463,7 +504,7 @@ WITH_TARGET = [
     probability_integral_transform,
     bits_per_dimension,
     quick_annealing,
-    annealing_from_the_posterior,
+    annealing_from_the_prior,
 ]
 MEASURES = [*WITH_TARGET, kl_per_dimension, units, aggregate_posterior]
 

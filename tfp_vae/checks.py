@@ -9,9 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, is_discrete, tfd
 
 __all__ = [
+    "check_densities",
     "check_is_distribution",
     "check_latent",
     "check_likelihood",
@@ -101,6 +102,28 @@ def check_likelihood(
             "shape [B], or with S samples of z [S, B] or [S * B]. Received: "
             f"batch shape {batch} for {examples} examples and "
             f"{samples or 1} sample(s)."
+        )
+
+
+def check_densities(
+    posterior: tfd.Distribution, prior: tfd.Distribution
+) -> None:
+    """Refuses a probability beside a density, of which no ratio has a meaning.
+
+    Args:
+        posterior: q(z|x).
+        prior: p(z).
+
+    Raises:
+        ValueError: if just one of the two is discrete.
+    """
+    if is_discrete(posterior) != is_discrete(prior):
+        raise ValueError(
+            "log p(z) - log q(z|x) at draws takes both to be densities, or "
+            f"both probabilities. Received: {posterior.name} as the posterior "
+            f"and {prior.name} as the prior. Relaxed one-hot vectors with a "
+            "categorical prior have an exact KL, and so an ELBO alone; take "
+            "tfd.RelaxedOneHotCategorical as the prior for anything else."
         )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "KERAS_COMPILES_LOOPS",
     "DiscreteDistributionMixin",
     "Tensor",
+    "as_tensor",
     "assert_util",
     "double_precision",
     "dtype_util",
@@ -31,6 +32,7 @@ __all__ = [
     "ndtri",
     "parameter_properties",
     "ps",
+    "repeat",
     "samplers",
     "strategy_scope",
     "tensor_util",
@@ -59,6 +61,9 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     linalg = tf.linalg
     ndtri = tf.math.ndtri
+    # Keras takes a `DeferredTensor` of TFP for a tensor, which then works out
+    # its value at each use.
+    as_tensor = tf.convert_to_tensor
     jit = tf.function
 
     def jit_with_variables(
@@ -74,6 +79,19 @@ if _BACKEND == "tensorflow":
     def double_precision() -> Any:
         """A context in which float64 is float64: here it always is."""
         return contextlib.nullcontext()
+
+    def repeat(
+        count: int, step: Callable[[Tensor, Tensor], Tensor], value: Tensor
+    ) -> Tensor:
+        """`step(i, value)` for i = 0 to count - 1: one loop, differentiable."""
+        _, value = tf.while_loop(
+            lambda i, value: i < count,
+            lambda i, value: (i + 1, step(i, value)),
+            (tf.constant(0), value),
+            # XLA differentiates no other loop.
+            maximum_iterations=count,
+        )
+        return value
 
     _SEED_DTYPE = "int64"
 
@@ -113,6 +131,7 @@ elif _BACKEND == "jax":
     # The linear operators of the substrate, which has its own.
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
+    as_tensor = tfp.tf2jax.convert_to_tensor
     jit = jax.jit
 
     def jit_with_variables(
@@ -147,6 +166,13 @@ elif _BACKEND == "jax":
         # JAX 0.8 moved it out of `experimental`.
         enable = getattr(jax.experimental, "enable_x64", None)
         return (enable or jax.enable_x64)(True)
+
+    def repeat(
+        count: int, step: Callable[[Tensor, Tensor], Tensor], value: Tensor
+    ) -> Tensor:
+        """`step(i, value)` for i = 0 to count - 1: one loop, differentiable."""
+        # Of a number known while tracing: a scan, which JAX differentiates.
+        return jax.lax.fori_loop(0, count, step, value)
 
     _SEED_DTYPE = "uint32"
 

@@ -8,6 +8,10 @@ from tfp_vae.evaluation.annealing import (
     annealed_importance_sampling,
 )
 from tfp_vae.evaluation.anomalies import anomaly_score
+from tfp_vae.evaluation.bidirectional import (
+    BidirectionalBounds,
+    bidirectional_bounds,
+)
 from tfp_vae.evaluation.calibration import (
     BitsPerDimension,
     ProbabilityIntegralTransform,
@@ -34,6 +38,7 @@ __all__ = [
     "ActiveUnits",
     "AggregatePosterior",
     "AnnealedLogLikelihood",
+    "BidirectionalBounds",
     "BitsPerDimension",
     "MarginalLogLikelihood",
     "ProbabilityIntegralTransform",
@@ -42,6 +47,7 @@ __all__ = [
     "aggregate_posterior",
     "annealed_importance_sampling",
     "anomaly_score",
+    "bidirectional_bounds",
     "bits_per_dimension",
     "coordinate_kl",
     "impute",

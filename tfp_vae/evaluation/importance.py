@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfp_vae.checks import check_likelihood, in_dtype_of
+from tfp_vae.checks import check_densities, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import chunked, prepared
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
@@ -204,6 +204,7 @@ def _log_weights(
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
+    check_densities(posterior, prior)
     z = posterior.sample(samples, seed=seed)
     likelihood = likelihood_of(
         vae, as_one_batch(z), x, samples, samplers.fold_in(seed, 1)

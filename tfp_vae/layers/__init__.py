@@ -1,6 +1,16 @@
 """Keras layers that return distributions."""
 
 from tfp_vae.layers.distribution_layer import DistributionLayer
+from tfp_vae.layers.flows import (
+    AffineCoupling,
+    FlowTransform,
+    InverseAutoregressive,
+    InvertibleLinear,
+    MaskedAutoregressive,
+    NormalizingFlow,
+    Permutation,
+    SplineCoupling,
+)
 from tfp_vae.layers.head import Head
 from tfp_vae.layers.heads.bounded import (
     IndependentBernoulli,
@@ -49,12 +59,16 @@ from tfp_vae.layers.heads.positive import (
     IndependentGamma,
     IndependentLogNormal,
 )
+from tfp_vae.layers.heads.power_spherical import PowerSpherical
+from tfp_vae.layers.heads.relaxed_one_hot import RelaxedOneHotCategorical
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
 from tfp_vae.layers.priors import (
+    Mixture,
     MixturePrior,
+    TrainableDistribution,
     VampPrior,
 )
 from tfp_vae.layers.sample import (
@@ -65,12 +79,14 @@ from tfp_vae.layers.self_masking import SelfMasking
 from tfp_vae.layers.table_features import TableFeatures
 
 __all__ = [
+    "AffineCoupling",
     "CategoricalMixtureOfOneHotCategorical",
     "Composite",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "DistributionLambda",
     "DistributionLayer",
+    "FlowTransform",
     "Head",
     "IndependentBarron",
     "IndependentBernoulli",
@@ -91,19 +107,29 @@ __all__ = [
     "IndependentVonMises",
     "IndependentZeroInflatedNegativeBinomial",
     "IndependentZeroInflatedPoisson",
+    "InverseAutoregressive",
+    "InvertibleLinear",
     "KLDivergenceAddLoss",
     "KLDivergenceRegularizer",
     "LowRankMultivariateNormal",
+    "MaskedAutoregressive",
+    "Mixture",
     "MixtureLogistic",
     "MixtureNormal",
     "MixturePrior",
     "MixtureSameFamily",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "NormalizingFlow",
     "OneHotCategorical",
+    "Permutation",
+    "PowerSpherical",
+    "RelaxedOneHotCategorical",
     "Sample",
     "SelfMasking",
+    "SplineCoupling",
     "TableFeatures",
+    "TrainableDistribution",
     "VampPrior",
     "to_tensor",
 ]

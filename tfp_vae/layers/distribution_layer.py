@@ -158,7 +158,17 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def call(self, inputs: Tensor) -> tfd.Distribution:
-        distribution = self.make_distribution(inputs)
+        return self.regularized(self.make_distribution(inputs))
+
+    def regularized(self, distribution: tfd.Distribution) -> tfd.Distribution:
+        """Adds what the regularizer makes of a distribution to the loss.
+
+        Args:
+            distribution: what `call` is to return.
+
+        Returns:
+            The same.
+        """
         if self.activity_regularizer is not None:
             # Keras applies it to tensors only, and silently skips a
             # distribution.

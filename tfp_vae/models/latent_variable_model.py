@@ -23,11 +23,12 @@ from tfp_vae.models.missing import Incomplete, check_missing
 from tfp_vae.models.parts import (
     check_layer,
     check_objective,
+    check_posterior,
     check_prior,
     fits,
 )
 from tfp_vae.models.saving import Saved
-from tfp_vae.objectives import ELBO, ObjectiveTerms, standard_normal
+from tfp_vae.objectives import ELBO, ObjectiveTerms, default_prior
 from tfp_vae.reduction import mean_over_first, reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
@@ -192,6 +193,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self, x: Any, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
         posterior = self.encode(x, training=training)
+        check_posterior(posterior)
         if training and (
             posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
         ):
@@ -313,7 +315,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             )
         if self.prior is not None:
             return self.prior
-        return standard_normal(posterior)
+        return default_prior(posterior)
 
     # What Keras' training loop calls.
 

@@ -16,6 +16,7 @@ from tfp_vae.substrate import tfd
 __all__ = [
     "check_layer",
     "check_objective",
+    "check_posterior",
     "check_prior",
     "fits",
 ]
@@ -74,6 +75,26 @@ def check_objective(objective: Any) -> Objective:
         "tfp_vae.objectives.Objective: one of your own overrides combine(). "
         f"Received: {objective!r}."
     )
+
+
+def check_posterior(posterior: tfd.Distribution) -> None:
+    """Refuses a posterior for which there is a better one, and names it.
+
+    Before training, when the model is put together.
+
+    Args:
+        posterior: q(z|x).
+
+    Raises:
+        ValueError: for the von Mises-Fisher distribution.
+    """
+    while isinstance(posterior, tfd.Independent):
+        posterior = posterior.distribution
+    if isinstance(posterior, tfd.VonMisesFisher):
+        raise ValueError(
+            "TFP does not reparameterise VonMisesFisher, so that no gradient "
+            "would reach the encoder: take layers.PowerSpherical."
+        )
 
 
 def check_prior(prior: Any) -> None:

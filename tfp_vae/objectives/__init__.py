@@ -12,6 +12,7 @@ from tfp_vae.objectives.info_vae import (
 from tfp_vae.objectives.iwae import IWAE
 from tfp_vae.objectives.objective import (
     Objective,
+    default_prior,
     standard_normal,
 )
 from tfp_vae.objectives.renyi_bound import RenyiBound
@@ -37,6 +38,7 @@ __all__ = [
     "ObjectiveTerms",
     "RenyiBound",
     "Step",
+    "default_prior",
     "maximum_mean_discrepancy",
     "standard_normal",
 ]

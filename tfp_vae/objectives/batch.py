@@ -4,9 +4,15 @@ from typing import NamedTuple
 
 from keras import ops
 
+from tfp_vae.checks import check_densities
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["Batch", "ObjectiveTerms", "path_only_log_prob"]
+__all__ = [
+    "Batch",
+    "ObjectiveTerms",
+    "log_prob_of_draws",
+    "path_only_log_prob",
+]
 
 
 class ObjectiveTerms(NamedTuple):
@@ -39,6 +45,8 @@ class Batch(NamedTuple):
         step: the training step, a scalar float tensor, from 0; it stays 0
             for an objective that does not count.
         training: whether in training.
+        drawn: the samples as they were drawn, `[B, *latent]` or
+            `[S, B, *latent]`, which a posterior may know again; None for z.
     """
 
     log_likelihood: Tensor
@@ -48,6 +56,7 @@ class Batch(NamedTuple):
     z: Tensor | None
     step: Tensor
     training: bool
+    drawn: Tensor | None = None
 
     @property
     def number(self) -> Tensor:
@@ -81,12 +90,23 @@ class Batch(NamedTuple):
             `[S, B]`, nats.
         """
         z = self.samples()
-        log_q = (
-            path_only_log_prob(self.posterior, z)
-            if path_only
-            else self.posterior.log_prob(z)
-        )
-        return self.prior.log_prob(z) - log_q
+        check_densities(self.posterior, self.prior)
+        return self.prior.log_prob(z) - self.log_posterior(path_only)
+
+    def log_posterior(self, path_only: bool = False) -> Tensor:
+        """log q(z|x) of every sample.
+
+        Args:
+            path_only: as in `log_ratio`.
+
+        Returns:
+            `[S, B]`, nats.
+        """
+        z = self.samples() if self.drawn is None else self.drawn
+        log_prob = log_prob_of_draws(self.posterior, z)
+        if not path_only:
+            return log_prob
+        return path_only_log_prob(self.posterior, self.samples(), log_prob)
 
     def log_weights(self, path_only: bool = False) -> Tensor:
         """log p(x, z) - log q(z|x) of every sample.
@@ -100,16 +120,19 @@ class Batch(NamedTuple):
         return self.log_likelihood + self.log_ratio(path_only)
 
 
-def path_only_log_prob(distribution: tfd.Distribution, z: Tensor) -> Tensor:
+def path_only_log_prob(
+    distribution: tfd.Distribution, z: Tensor, log_prob: Tensor
+) -> Tensor:
     """log q(z), whose gradient in q's parameters goes through z alone.
 
     What a second look at the same, constant samples gives has the score as its
     gradient, whose mean is zero: it is taken away. This needs no list of the
-    parameters, so any distribution will do.
+    parameters, so any distribution will do; a flow is inverted for it.
 
     Args:
         distribution: q.
         z: reparameterised samples, `[S, B, *latent]`.
+        log_prob: log q(z), `[S, B]`.
 
     Returns:
         `[S, B]`, nats.
@@ -119,4 +142,20 @@ def path_only_log_prob(distribution: tfd.Distribution, z: Tensor) -> Tensor:
         https://arxiv.org/abs/1703.09194
     """
     score = distribution.log_prob(ops.stop_gradient(z))
-    return distribution.log_prob(z) - (score - ops.stop_gradient(score))
+    return log_prob - (score - ops.stop_gradient(score))
+
+
+def log_prob_of_draws(distribution: tfd.Distribution, z: Tensor) -> Tensor:
+    """log q of draws, which must come as they were drawn.
+
+    A flow knows them again by identity, and need not be inverted.
+
+    Args:
+        distribution: q, of batch shape `[B]`.
+        z: `[B, *latent]` or `[S, B, *latent]`.
+
+    Returns:
+        `[S, B]`, nats; S is 1 without a dimension of samples.
+    """
+    log_prob = distribution.log_prob(z)
+    return log_prob[None] if len(log_prob.shape) == 1 else log_prob

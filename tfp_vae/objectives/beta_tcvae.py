@@ -94,7 +94,7 @@ class BetaTCVAE(Objective):
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.samples()
-        log_posterior = batch.posterior.log_prob(z)
+        log_posterior = batch.log_posterior()
         # Each sample under each posterior: [S, B, B, latent coordinates].
         pairs = factors(batch.posterior).log_prob(z[:, :, None])
         pairs = ops.reshape(pairs, (*ops.shape(pairs)[:3], -1))

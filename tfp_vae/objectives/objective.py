@@ -14,7 +14,11 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
-from tfp_vae.objectives.batch import Batch, ObjectiveTerms
+from tfp_vae.objectives.batch import (
+    Batch,
+    ObjectiveTerms,
+    log_prob_of_draws,
+)
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.samples import log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, tfd
@@ -22,6 +26,7 @@ from tfp_vae.substrate import Tensor, tfd
 __all__ = [
     "Objective",
     "Schedule",
+    "default_prior",
     "standard_normal",
 ]
 
@@ -46,6 +51,33 @@ def standard_normal(posterior: tfd.Distribution) -> tfd.Distribution:
     )
 
 
+def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
+    """The prior where none is given: the plainest one of the same support.
+
+    Args:
+        posterior: any distribution.
+
+    Returns:
+        A distribution of empty batch shape: uniform on the sphere for unit
+        vectors, uniform over the classes for relaxed one-hot vectors, else the
+        standard normal.
+    """
+    *leading, size = tuple(posterior.event_shape) or (1,)
+    inner = posterior
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    dtype = keras.backend.standardize_dtype(posterior.dtype)
+    prior: tfd.Distribution
+    if isinstance(inner, (tfd.PowerSpherical, tfd.VonMisesFisher)):
+        prior = tfd.SphericalUniform(size, batch_shape=leading, dtype=dtype)
+    elif isinstance(inner, tfd.RelaxedOneHotCategorical):
+        zeros = ops.zeros((*leading, size), dtype)
+        prior = tfd.OneHotCategorical(logits=zeros, dtype=zeros.dtype)
+    else:
+        return standard_normal(posterior)
+    return tfd.Independent(prior, len(leading)) if leading else prior
+
+
 class Objective(keras.layers.Layer):
     """The base of objectives: a subclass says how the terms combine.
 
@@ -65,7 +97,8 @@ class Objective(keras.layers.Layer):
         posterior: q(z|x), a distribution of batch shape `[B]`.
         likelihood: p(x|z), of batch shape `[B]`, or with S samples `[S, B]`, or
             `[S * B]`, sample by sample.
-        prior: p(z), of batch shape `[]` or `[B]`; by default standard normal.
+        prior: p(z), of batch shape `[]` or `[B]`; by default standard normal
+            (see `default_prior`).
         z: the samples, `[B, *latent]` or `[S, B, *latent]`.
         training: whether the count of training steps moves on.
 
@@ -197,7 +230,7 @@ class Objective(keras.layers.Layer):
             likelihood, "the likelihood", "IndependentNormal"
         )
         if prior is None:
-            prior = standard_normal(posterior)
+            prior = default_prior(posterior)
         checks.check_is_distribution(prior, "the prior", "DistributionLambda")
         z = None if z is None else ops.convert_to_tensor(z)
         samples = checks.check_latent(posterior, prior, z)
@@ -205,6 +238,7 @@ class Objective(keras.layers.Layer):
         x = checks.in_dtype_of(likelihood, x)
 
         log_likelihood = log_likelihood_of_samples(x, likelihood, samples)
+        drawn = z
         if z is not None and samples is None:
             z = z[None]
         step = ops.cast(
@@ -212,9 +246,16 @@ class Objective(keras.layers.Layer):
         )
         if training and self.step is not None:
             self.step.assign_add(1)
-        kl = self._divergence(posterior, prior, z)
+        kl = self._divergence(posterior, prior, drawn)
         batch = Batch(
-            log_likelihood, kl, posterior, prior, z, step, bool(training)
+            log_likelihood,
+            kl,
+            posterior,
+            prior,
+            z,
+            step,
+            bool(training),
+            drawn,
         )
         objective, reports = self.combine(batch)
         for name in self.report_names:
@@ -245,7 +286,10 @@ class Objective(keras.layers.Layer):
                 "A Monte Carlo KL is worked out at samples of the posterior: "
                 "pass them as z=posterior.sample()."
             )
-        return mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
+        checks.check_densities(posterior, prior)
+        return mean_over_first(
+            log_prob_of_draws(posterior, z) - log_prob_of_draws(prior, z)
+        )
 
     def get_config(self) -> dict[str, Any]:
         config = {

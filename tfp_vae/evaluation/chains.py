@@ -1,0 +1,269 @@
+"""Chains of annealed importance sampling, whatever they run between."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_vae.checks import check_latent
+from tfp_vae.entries import x_of
+from tfp_vae.evaluation.batches import ROWS, Examples, prepared
+from tfp_vae.evaluation.joint import joint_of
+from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.substrate import Tensor, tfd, tfp, tfp_seed
+
+__all__ = [
+    "PILOTS",
+    "Problem",
+    "Settings",
+    "each_batch",
+    "examples_for",
+    "log_mean",
+]
+
+# The middle of the range in which Hamiltonian Monte Carlo is efficient, and how
+# fast the step size goes there: twofold in some twenty updates.
+_ACCEPTANCE = 0.75
+_ADAPTATION_RATE = 0.05
+
+#: Chains beside the others, from which the step size is learned: the others, if
+#: it depended on where they are, would have biased weights.
+PILOTS = 4
+
+# Draws from which the width of the initial distribution is taken.
+_WIDTH_SAMPLES = 64
+
+
+class _State(NamedTuple):
+    """State of `_Annealed`: that of the kernel within, and a sum over steps."""
+
+    inner_results: Any
+    accepted: Tensor
+
+
+class _Annealed(tfp.mcmc.TransitionKernel):
+    """Hamiltonian Monte Carlo, of adapting step size, on a moving target.
+
+    It adds up the acceptance probabilities, and it works out the density where
+    a step begins: TFP hands on what the last step found under the distribution
+    before, on which the acceptance would go wrong.
+    """
+
+    def __init__(self, inner: tfp.mcmc.SimpleStepSizeAdaptation) -> None:
+        self._inner = inner
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self._inner.is_calibrated
+
+    def one_step(
+        self, current_state: Tensor, previous: _State, seed: Any = None
+    ) -> tuple[Tensor, _State]:
+        begin = self._inner.bootstrap_results(current_state)
+        state, results = self._inner.one_step(
+            current_state,
+            previous.inner_results._replace(inner_results=begin.inner_results),
+            seed=seed,
+        )
+        ratio = results.inner_results.log_accept_ratio
+        accepted = previous.accepted + ops.exp(ops.minimum(ratio, 0.0))
+        return state, _State(results, accepted)
+
+    def bootstrap_results(self, init_state: Tensor) -> _State:
+        results = self._inner.bootstrap_results(init_state)
+        return _State(
+            results, ops.zeros_like(results.inner_results.log_accept_ratio)
+        )
+
+
+class Settings(NamedTuple):
+    """The arguments of a chain, as the user gave them."""
+
+    num_steps: int
+    num_chains: int
+    step_size: float
+    num_leapfrog_steps: int
+    initial: str
+
+    def check(self) -> None:
+        """Refuses what makes no chain.
+
+        Raises:
+            ValueError: if there is only one chain, the step size is not
+                positive, or `initial` is another word.
+        """
+        if self.initial not in ("posterior", "prior"):
+            raise ValueError(
+                'initial is "posterior" or "prior". Received: '
+                f"initial={self.initial!r}."
+            )
+        if self.num_chains < 2 or not self.step_size > 0:
+            raise ValueError(
+                "A standard error takes two chains or more, and a step size is "
+                f"positive. Received: num_chains={self.num_chains}, "
+                f"step_size={self.step_size}."
+            )
+
+    def run(
+        self,
+        first: Callable[[Tensor], Tensor],
+        last: Callable[[Tensor], Tensor],
+        z: Tensor,
+        width: Tensor,
+        seed: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Log weights and acceptance rates of chains between two densities.
+
+        Args:
+            first: the log density that z was drawn from, up to a constant.
+            last: the log density of the end.
+            z: `[pilots + chains, B, *latent]`.
+            width: the unit of the step size, `[B, *latent]`.
+            seed: for the proposals.
+
+        Returns:
+            Two tensors `[chains, B]`.
+        """
+
+        def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
+            return _Annealed(
+                tfp.mcmc.SimpleStepSizeAdaptation(
+                    tfp.mcmc.HamiltonianMonteCarlo(
+                        log_prob,
+                        self.step_size * width,
+                        self.num_leapfrog_steps,
+                    ),
+                    num_adaptation_steps=self.num_steps,
+                    target_accept_prob=_ACCEPTANCE,
+                    adaptation_rate=_ADAPTATION_RATE,
+                    log_accept_prob_getter_fn=lambda results: ops.minimum(
+                        results.log_accept_ratio[:PILOTS], 0.0
+                    ),
+                )
+            )
+
+        _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
+            self.num_steps,
+            proposal_log_prob_fn=first,
+            target_log_prob_fn=last,
+            current_state=z,
+            make_kernel_fn=kernel,
+            seed=seed,
+        )
+        acceptance = results.inner_results.accepted / self.num_steps
+        return log_weights[PILOTS:], acceptance[PILOTS:]
+
+
+class Problem(NamedTuple):
+    """What the chains of a batch run between."""
+
+    model: LatentModel
+    #: `[B, *event]`, or a dict of it and of conditions.
+    x: Any
+    posterior: tfd.Distribution
+    prior: tfd.Distribution
+    start: tfd.Distribution
+    #: Of draws, so that of a prior for all each example has its own.
+    shape: list[int]
+
+    @classmethod
+    def of(cls, model: LatentModel, x: Any, initial: str) -> "Problem":
+        """What a model makes of examples.
+
+        Args:
+            model: that encodes and has a prior.
+            x: `[B, *event]`, or a dict of it and of conditions.
+            initial: `"posterior"` or `"prior"`.
+
+        Returns:
+            The distributions that the chains run between.
+        """
+        posterior = model.encode(x)
+        prior = prior_of(model, posterior, x)
+        check_latent(posterior, prior, None)
+        start = posterior if initial == "posterior" else prior
+        shape = [] if tuple(start.batch_shape) else [x_of(x).shape[0]]
+        return cls(model, x, posterior, prior, start, shape)
+
+    def joint_log_prob(self, data: Tensor) -> Callable[[Tensor], Tensor]:
+        """log p(z) + log p(x|z) as a function of z.
+
+        Args:
+            data: x, `[B, *event]`, as the likelihood takes it.
+
+        Returns:
+            A function from `[C, B, *latent]` to `[C, B]`, nats.
+        """
+        size = data.shape[0]
+
+        def decode(z: Tensor) -> tfd.Distribution:
+            rows = z.shape[0]
+            # TFP asks for shapes first, by one z.
+            some = keras.tree.map_structure(lambda a: a[:rows], self.x)
+            samples = max(rows // size, 1)
+            return likelihood_of(self.model, z, some, samples)
+
+        joint = joint_of(self.prior, decode)
+        return lambda z: joint.log_prob(z=z, x=data)
+
+    def width(self, seed: Tensor) -> Tensor:
+        """The standard deviation of the start, `[B, *latent]`."""
+        draws = self.start.sample([_WIDTH_SAMPLES, *self.shape], seed=seed)
+        return ops.std(draws, axis=0)
+
+    def draw(self, count: int, seed: Tensor) -> Tensor:
+        """Draws from the start, `[count, B, *latent]`."""
+        return self.start.sample([count, *self.shape], seed=seed)
+
+
+def examples_for(
+    vae: LatentModel, x: Any, y: Any, settings: Settings, batch_size: int
+) -> Examples:
+    """Data as the chains take them: see `annealed_importance_sampling`."""
+    settings.check()
+    if getattr(vae, "missing_model", None) is not None:
+        raise NotImplementedError(
+            "Annealed importance sampling moves z alone, and a missing_model "
+            "is asked with draws of what is missing. Take "
+            "marginal_log_likelihood(). Received: a model with a missing_model."
+        )
+    examples = prepared(
+        vae,
+        x,
+        y,
+        num_steps=settings.num_steps,
+        num_leapfrog_steps=settings.num_leapfrog_steps,
+        batch_size=batch_size,
+    )
+    examples.limit(ROWS // (PILOTS + settings.num_chains))
+    return examples
+
+
+def each_batch(
+    chains: Callable[..., tuple[Tensor, ...]],
+    examples: Examples,
+    seed: int | None,
+    verbose: bool,
+) -> Iterator[list[np.ndarray]]:
+    """The arrays `[chains, B]` of each batch, in float64."""
+    generator = keras.random.SeedGenerator(seed)
+    progress = keras.utils.Progbar(
+        examples.count, verbose=int(verbose), unit_name="example"
+    )
+    for batch in examples:
+        yield [
+            ops.convert_to_numpy(term)[:, : batch.found].astype("float64")
+            for term in chains(batch.x, batch.y, tfp_seed(generator))
+        ]
+        progress.add(batch.found)
+
+
+def log_mean(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The logarithm of the mean over the chains, and its standard error."""
+    largest = log_weights.max(axis=0)
+    weights = np.exp(log_weights - largest)
+    mean = weights.mean(axis=0)
+    error = weights.std(axis=0, ddof=1) / (mean * np.sqrt(len(weights)))
+    return largest + np.log(mean), error

@@ -14,8 +14,11 @@ from typing import Any
 
 try:
     import tomllib
-except ImportError:  # Python 3.10, where pip has the same
-    from pip._vendor import tomli as tomllib
+except ImportError:  # Python 3.10
+    try:
+        import tomli as tomllib  # pytest brings it there
+    except ImportError:
+        from pip._vendor import tomli as tomllib
 
 ROOT = pathlib.Path(__file__).parents[1]
 _PARTS = re.compile(

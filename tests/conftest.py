@@ -28,20 +28,31 @@ if keras.backend.backend() == "tensorflow":
     )
 else:
     import jax
+    from jax._src import lru_cache
+
+    def _put(self: lru_cache.LRUCache, key: str, value: bytes) -> None:
+        """Writes an entry at once: JAX's own may be read half written."""
+        path = self.path / f"{key}{lru_cache._CACHE_SUFFIX}"
+        part = path.with_name(f"{key}.{os.getpid()}")
+        part.write_bytes(value)
+        part.replace(path)
 
     # More than half of the time is compilation, and many tests compile the
-    # same. A folder a worker: it is written without a lock.
+    # same, also those of another worker.
+    _folder = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+    if hasattr(lru_cache, "_CACHE_SUFFIX"):
+        lru_cache.LRUCache.put = _put
+    else:  # an older JAX, which names its files otherwise
+        _folder /= os.environ.get("PYTEST_XDIST_WORKER", "alone")
     for option, value in {
-        "jax_compilation_cache_dir": str(
-            Path(__file__).parents[1]
-            / ".pytest_cache"
-            / "jax"
-            / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-        ),
+        "jax_compilation_cache_dir": str(_folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        # Those of XLA, for GPUs, would make the folder a part of each key.
+        "jax_persistent_cache_enable_xla_caches": "none",
     }.items():
-        jax.config.update(option, value)
+        if hasattr(jax.config, option):
+            jax.config.update(option, value)
 
 # Derandomised, so that a red build is a change in the code. The first example
 # of a property compiles or traces, hence no deadline.

@@ -121,14 +121,17 @@ class _Loop:
         self, step: Any, model: keras.Model, may_compile: bool
     ) -> None:
         def steps(rows: Rows, batches: Any, count: Any) -> Any:
-            logs = step(rows, batches[0])
-            for i in tf.range(1, count):
-                logs = step(rows, batches[i])
+            # Not as a `for`: AutoGraph fails on some newer Pythons.
+            _, logs = tf.while_loop(
+                lambda i, _: i < count,
+                lambda i, _: (i + 1, step(rows, batches[i])),
+                (tf.constant(1), step(rows, batches[0])),
+            )
             return logs
 
         self._step = step
-        self._plain = tf.function(steps, reduce_retracing=True)
-        self._compiled = tf.function(steps, jit_compile=True)
+        self._plain = tf.function(steps, reduce_retracing=True, autograph=False)
+        self._compiled = tf.function(steps, jit_compile=True, autograph=False)
         self._is_own_choice = not model.jit_compile
         self._compiles: bool | None = None
         if self._is_own_choice and not (

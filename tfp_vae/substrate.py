@@ -25,11 +25,13 @@ __all__ = [
     "dtype_util",
     "is_discrete",
     "jit",
+    "jit_quickly",
     "linalg",
     "ndtri",
     "parameter_properties",
     "ps",
     "samplers",
+    "shapes_of",
     "strategy_scope",
     "tensor_util",
     "tfb",
@@ -58,6 +60,11 @@ if _BACKEND == "tensorflow":
     linalg = tf.linalg
     ndtri = tf.math.ndtri
     jit = tf.function
+    jit_quickly = tf.function
+
+    def shapes_of(function: Any, *arguments: Any) -> Any:
+        """What a function returns, with shapes and dtypes: here by calling."""
+        return function(*arguments)
 
     def strategy_scope(model: keras.Model) -> Any:
         """The scope in which a model makes its variables."""
@@ -106,6 +113,16 @@ elif _BACKEND == "jax":
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
     jit = jax.jit
+    shapes_of = jax.eval_shape
+
+    def jit_quickly(function: Any) -> Any:
+        """Compiles in half the time, to something slower."""
+        # Older JAX has no such argument.
+        if "compiler_options" not in inspect.signature(jax.jit).parameters:
+            return jax.jit(function)
+        return jax.jit(
+            function, compiler_options={"xla_backend_optimization_level": 0}
+        )
 
     def strategy_scope(model: keras.Model) -> Any:
         """`tf.distribute` has no meaning here: an empty scope."""

@@ -1,4 +1,4 @@
-"""What the kit must pass: classes as users write them, and those of TFP."""
+"""What the kit must pass: classes as users write them."""
 
 import math
 

@@ -44,6 +44,7 @@ CHECKS: dict[str, Check] = {
 }
 # Expensive, or the same for all parameters.
 _ONCE = (
+    "batch",
     "jit",
     "dtype",
     "validate_args",

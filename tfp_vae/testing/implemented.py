@@ -7,11 +7,12 @@ from typing import Any
 from tfp_vae.substrate import tfd
 from tfp_vae.testing.verdicts import Violation
 
-__all__ = ["origin", "require_not_overridden"]
+__all__ = ["first_line", "is_derived", "origin", "require_not_overridden"]
 
 _LIBRARIES = ("tensorflow_probability", "tfp_vae.distributions")
 _INSTALLED = (
     "site-packages",
+    "/lib/python3",
     "/tfp_vae/testing/",
     "importlib",
     "autograph",
@@ -29,6 +30,15 @@ def is_overridden(distribution: tfd.Distribution, method: str) -> bool:
                 return False
             return not cls.__module__.startswith(_LIBRARIES)
     return False
+
+
+def is_derived(distribution: tfd.Distribution, method: str) -> bool:
+    """Whether TFP's base class makes a method of another one."""
+    return not any(
+        f"_{method}" in vars(cls)
+        for cls in type(distribution).__mro__
+        if cls is not tfd.Distribution
+    )
 
 
 def require_not_overridden(
@@ -86,4 +96,5 @@ def first_line(error: BaseException) -> str:
         # The message follows the calls, each of two lines.
         calls = [i for i, line in enumerate(lines) if line.startswith("File ")]
         lines = lines[calls[-1] + 2 :] if calls else lines[1:]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    said = lines[0].rstrip(".") if lines else "no message"
+    return said.removeprefix(f"{type(error).__name__}: ")

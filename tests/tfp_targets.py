@@ -70,7 +70,9 @@ def _tfp():
             tfd.MultivariateStudentTLinearOperator(
                 np.float32([5.0, 3.0]),
                 loc,
-                linalg.LinearOperatorLowerTriangular(tril),
+                linalg.LinearOperatorLowerTriangular(
+                    tril, is_non_singular=True
+                ),
             ),
         ),
         (
@@ -81,8 +83,12 @@ def _tfp():
             "MatrixNormal",
             tfd.MatrixNormalLinearOperator(
                 np.zeros([2, 2], "float32"),
-                linalg.LinearOperatorLowerTriangular(tril),
-                linalg.LinearOperatorLowerTriangular(tril[::-1]),
+                linalg.LinearOperatorLowerTriangular(
+                    tril, is_non_singular=True
+                ),
+                linalg.LinearOperatorLowerTriangular(
+                    tril[::-1], is_non_singular=True
+                ),
             ),
         ),
         ("Multinomial", tfd.Multinomial(np.float32(5), logits=logits)),

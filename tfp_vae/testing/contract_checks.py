@@ -99,6 +99,13 @@ def check_broadcast(case: Case) -> None:
     }
     if not batch or not wide:
         raise NotApplicable("no batch, or no floating parameters")
+    given = case.distribution.parameters
+    if any(
+        hasattr(value, "batch_shape")
+        or (isinstance(value, dict | list) and name not in wide)
+        for name, value in given.items()
+    ):
+        raise NotApplicable("parameters that are no tensors have a batch")
     first = (0,) * len(batch)
     x = case.points[2][first]
     expected = case.ask("log_prob", case.points[2])[first]

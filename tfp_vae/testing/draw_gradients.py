@@ -48,6 +48,8 @@ def check_sample_gradients(case: Case) -> None:
             f"{case}",
         )
     open_end = _has_open_end(case)
+    if not all(np.isfinite(slopes).all() for slopes in score.values()):
+        raise NotApplicable("the slope of log_prob at a draw is not finite")
     for name, found in path.items():
         apart = found - score[name]
         error = SIGMAS * apart.std(axis=0) / math.sqrt(_GROUPS)

@@ -22,15 +22,18 @@ Array: TypeAlias = np.ndarray
 # Panels of the first grid, nodes on each, and how it is refined.
 _PANELS = 512
 _NODES = 8
-_ROUNDS = 7
+_ROUNDS, _MOST_ROUNDS = 7, 40
 _SPLIT = 32
 # How far the coordinate reaches: e**40 units to either side.
 _REACH = 40.0
 # Roundings of the type within which an end of the support is not looked at:
 # log_prob makes some of its own.
 _NEAR = 64
-# The share of the mass that a singular end of the support may hide.
-_HIDDEN = 1e-5
+# The share of the mass that a singular end of the support may hide without a
+# word, and as an error that all checks allow for.
+_HIDDEN, _MOST_HIDDEN = 1e-5, 0.01
+# The share of the mass that panels may be uncertain of.
+_ROUGH_ENOUGH = 1e-5
 # How far out, in units, a NaN is held against a density.
 _FAR = 1e6
 # A ratio of two outer panels from which on a tail has no finite mass.
@@ -65,7 +68,9 @@ class Mass(NamedTuple):
         log_prob: `[n, *batch]`.
         edges: `[m, *batch]`, where panels end; the outcomes if discrete.
         below: `[m, *batch]`, the mass up to and including each edge.
-        noise: `batch`, the error that the rounding of x makes.
+        noise: `batch`, an error of masses: rounding, panels, what is hidden.
+        hidden: `batch`, the share next to a singular end, which is known only
+            as a mass.
         open_ends: whether there is more, below and above.
         flaw: a place where the density is NaN, or nothing.
     """
@@ -76,6 +81,7 @@ class Mass(NamedTuple):
     edges: Array
     below: Array
     noise: Array
+    hidden: Array
     open_ends: tuple[bool, bool]
     flaw: str
 
@@ -101,7 +107,7 @@ class Mass(NamedTuple):
         tails = ends[:outer].sum(axis=0) * self.open_ends[0]
         tails = tails + ends[-outer:].sum(axis=0) * self.open_ends[1]
         mean = terms.sum(axis=0) / probability.sum(axis=0)
-        known = tails <= 1e-5 * ends.sum(axis=0)
+        known = (tails <= 1e-5 * ends.sum(axis=0)) & (self.hidden == 0)
         return np.where(known, mean, np.nan), self.noise * np.abs(mean)
 
     def cdf(self, values: Array) -> Array:
@@ -228,11 +234,24 @@ def continuous_mass(
     width = np.full(left.shape, edges[1] - edges[0])
     parts = (left, width, *density(left, width))
     flaw = _nan(parts[2], parts[3], anchor, unit)
-    for _ in range(_ROUNDS):
+    for i in range(_MOST_ROUNDS):
+        total = np.nan_to_num(parts[4] * np.exp(parts[3])).sum(axis=(0, 1))
+        error = _roughness(*parts[3:]).sum(axis=0)
+        if i >= _ROUNDS and (error <= _ROUGH_ENOUGH * total).all():
+            break
         parts = _refined(parts, density)
     found = _assembled(line, eps, flaw, *parts)
-    _check_ends(line, inner, found, log_prob)
-    return found
+    hidden = _check_ends(line, inner, found, log_prob)
+    share = np.nan_to_num(error / np.maximum(total, 1e-300)) + hidden
+    return found._replace(
+        noise=np.minimum(found.noise + share, 0.2), hidden=hidden
+    )
+
+
+def _roughness(values: Array, rule: Array) -> Array:
+    """The mass of the last two Legendre coefficients of each panel."""
+    terms = np.nan_to_num(rule * np.exp(values), posinf=0.0)
+    return np.abs(np.tensordot((_ROUGH / _W[:, None]).T, terms, 1)).sum(0)
 
 
 def _nan(x: Array, values: Array, anchor: Array, unit: Array) -> str:
@@ -251,8 +270,7 @@ def _refined(
 ) -> tuple[Array, ...]:
     """Halves the panels on which the density is least like a polynomial."""
     left, width, _, values, rule = parts
-    terms = np.nan_to_num(rule * np.exp(values), posinf=0.0)
-    rough = np.abs(np.tensordot((_ROUGH / _W[:, None]).T, terms, 1)).sum(0)
+    rough = _roughness(values, rule)
     order = np.argsort(-rough, axis=0, kind="stable")
     worst, rest = order[:_SPLIT], order[_SPLIT:]
 
@@ -277,8 +295,8 @@ def _check_ends(
     inner: tuple[Array, Array],
     mass: Mass,
     log_prob: Callable[[Array], Array],
-) -> None:
-    """Refuses a density with mass where the nodes do not come.
+) -> Array:
+    """The share of the mass where the nodes do not come; refuses a great one.
 
     Beyond the outermost panels that is what the geometric series has left that
     the last two begin; within rounding of an end of the support it follows
@@ -286,6 +304,7 @@ def _check_ends(
     """
     panels = np.diff(mass.below, axis=0)
     total = mass.below[-1]
+    shares = np.zeros(total.shape)
     for end, place, steps in (
         (line.low, inner[0], panels),
         (line.high, inner[1], panels[::-1]),
@@ -307,7 +326,10 @@ def _check_ends(
                 power < -0.1, share * (1 / np.maximum(power + 1, 1e-9) - 1), 0
             )
             flat = (hidden > 0) & (power <= -0.98)
-        if (hidden <= _HIDDEN * total).all():
+        if (hidden <= np.where(flat, _HIDDEN, _MOST_HIDDEN) * total).all():
+            shares = shares + np.where(
+                hidden > _HIDDEN * total, hidden / np.maximum(total, 1e-300), 0
+            )
             continue
         at = np.unravel_index(np.argmax(hidden / total), hidden.shape)
         where = f"towards {end[at]:.4g}, for distribution {at}"
@@ -321,6 +343,7 @@ def _check_ends(
             f"mass is out of reach of quadrature {where}: the density is "
             "infinite there, or its tail heavy"
         )
+    return shares
 
 
 def _assembled(
@@ -352,7 +375,7 @@ def _assembled(
     # An error of half a rounding of x, times the slope there.
     slope = np.abs(np.diff(values, axis=0) / np.diff(x, axis=0))
     slope = np.nan_to_num(slope, nan=0.0, posinf=0.0)
-    error = np.minimum(slope * eps * np.abs(x[1:]), 1.0)
+    error = np.nan_to_num(np.minimum(slope * eps * np.abs(x[1:]), 1.0))
     noise = (error * (rule * np.exp(values))[1:]).sum(axis=0)
     return Mass(
         x,
@@ -361,6 +384,7 @@ def _assembled(
         edges,
         below,
         np.minimum(noise, 0.2),
+        np.zeros_like(noise),
         (True, True),
         flaw,
     )

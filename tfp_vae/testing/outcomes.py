@@ -137,6 +137,7 @@ def discrete_mass(case: "Case") -> Mass:
                 x,
                 np.cumsum(p, axis=0),
                 hidden,
+                np.zeros_like(hidden),
                 is_open,
                 flaw,
             )

@@ -4,9 +4,10 @@ import re
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from keras import ops
+from planted_faults import FAULTS, EntropyInBits, Typo, name_of
+from right_targets import USERS, Laplace, Right
 from support import BACKEND
+from tfp_targets import KNOWN, KNOWN_ON_JAX, TFPS, numbers
 
 from tfp_vae import distributions as ours
 from tfp_vae.substrate import tfd
@@ -14,32 +15,42 @@ from tfp_vae.testing import (
     CHECKS,
     DistributionError,
     check_distribution,
+    distribution_checks,
     instances,
 )
+from tfp_vae.testing.battery import Battery
 
+THOROUGH = settings.default.max_examples > 500
 # A case is a batch of three parameter sets through some twenty checks.
-EXAMPLES = max(2, settings.default.max_examples // 500)
+EXAMPLES = 5 if THOROUGH else 2
 
 
-@pytest.mark.parametrize("cls", [Right, WithKL])
-def test_nothing_is_found_where_nothing_is(cls):
-    report = check_distribution(cls, max_examples=EXAMPLES)
-    without = set() if cls is WithKL else {"kl"}
-    assert set(report.passed) == set(CHECKS) - without
-    assert set(report.not_applicable) == without
+def a_few(faults):
+    """One fault for each set of checks, or all of them."""
+    if THOROUGH:
+        return faults
+    seen = {frozenset(checks): target for target, checks in reversed(faults)}
+    return [(target, set(checks)) for checks, target in seen.items()]
+
+
+def only(names, targets):
+    """Those of a few names, or all of them."""
+    return [t for t in targets if THOROUGH or name_of(t[0]) in names]
 
 
 @pytest.mark.parametrize(
-    ("cls", "checks"), FAULTS, ids=[cls.__name__ for cls, _ in FAULTS]
+    ("target", "checks"),
+    a_few(FAULTS),
+    ids=[name_of(target) for target, _ in a_few(FAULTS)],
 )
-def test_each_fault_is_caught_by_the_check_meant_for_it(cls, checks):
+def test_each_fault_is_caught_by_the_check_meant_for_it(target, checks):
     # The others are left out, as one fault may show in several places.
     with pytest.raises(DistributionError) as info:
-        check_distribution(cls, max_examples=2, skip=set(CHECKS) - checks)
+        check_distribution(target, max_examples=2, skip=set(CHECKS) - checks)
     assert set(info.value.failures) == checks, info.value
     for message in info.value.failures.values():
         assert re.search(r"Received: .*\w|instead of an answer", message)
-    assert cls.__name__ in str(info.value)
+    assert name_of(target).strip("()") in str(info.value)
 
 
 def test_a_fault_of_one_method_is_blamed_on_it_alone():
@@ -48,13 +59,33 @@ def test_a_fault_of_one_method_is_blamed_on_it_alone():
     assert set(info.value.failures) == {"entropy"}
 
 
-def numbers(low, high):
-    """Numbers in steps of a tenth."""
-    return st.integers(round(10 * low), round(10 * high)).map(lambda n: n / 10)
+def test_one_cause_of_many_failures_is_told_once_with_its_line():
+    with pytest.raises(DistributionError) as info:
+        check_distribution(Typo, max_examples=1)
+    text = str(info.value)
+    assert len(info.value.failures) > 10
+    assert len(text.splitlines()) < 6
+    assert "normalization, " in text
+    assert "has no attribute '_sclae'" in text
+    assert re.search(r"planted_faults.py, line \d+, in _log_prob", text)
+
+
+_USERS = only({"Right", "EitherRate", "MixtureOfTwo", "Inflated"}, USERS)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"), _USERS, ids=[cls.__name__ for cls, _ in _USERS]
+)
+def test_right_classes_pass(cls, options):
+    report = check_distribution(cls, max_examples=EXAMPLES, **options)
+    if cls is Right:
+        void = {"kl", "outside", "stein"}
+        assert set(report.passed) == set(CHECKS) - void
+        assert set(report.not_applicable) == void
 
 
 def charbonnier(r):
-    return ops.sqrt(1.0 + r * r)
+    return (1.0 + r * r) ** 0.5
 
 
 OURS = [
@@ -75,77 +106,56 @@ def test_our_distributions_pass(cls, options):
     check_distribution(cls, max_examples=EXAMPLES, **options)
 
 
-# What the kit finds in TFP 0.25, so that it is known and not hidden.
-_SCALE_UNCHECKED = {"validate_args"}  # a negative scale passes
-# On JAX with 64 bits switched on, constants of numpy turn float32 to float64:
-# of these, and of others that are looked at on TensorFlow alone.
-_LEAKS = {"Laplace", "VonMises"}
-TFPS = [
-    (tfd.Normal, {}, set()),
-    (tfd.Laplace, {}, set()),
-    (tfd.Logistic, {}, set()),
-    (tfd.Gumbel, {}, set()),
-    (tfd.Cauchy, {}, set()),
-    (tfd.Exponential, {}, set()),
-    (tfd.HalfNormal, {}, set()),
-    (tfd.Moyal, {}, set()),
-    (tfd.Uniform, {"low": numbers(-2, 0), "high": numbers(1, 2)}, set()),
-    (tfd.LogNormal, {}, _SCALE_UNCHECKED),
-    (tfd.StudentT, {"df": numbers(1, 9)}, _SCALE_UNCHECKED),
-    # The variance is the circular one, and the cdf begins at loc - pi.
-    (
-        tfd.VonMises,
-        {"concentration": numbers(1, 2), "loc": numbers(1, 2)},
-        {"moments", "sample_moments", "cdf"},
-    ),
-    (tfd.Bernoulli, {}, set()),
-    (tfd.Geometric, {}, set()),
-    (tfd.Categorical, {}, set()),
-    (tfd.MultivariateNormalDiag, {}, set()),
-    (tfd.Dirichlet, {}, set()),
-]
-# Found by some cases only: a cdf of 1.0000001; its complement has no logarithm.
-_SOMETIMES = {"Categorical": {"cdf"}}
-# Enough of them, where compilation takes most of the time.
-ON_JAX = {
-    "Bernoulli",
-    "Laplace",
-    "MultivariateNormalDiag",
-    "Normal",
-    "VonMises",
-}
+# Enough of them; on JAX compilation takes most of the time.
+_NAMES = {"Normal()", "Normal(1e4, 0.1)", "Poisson", "Dirichlet", "VonMises"}
+if BACKEND == "jax":
+    _NAMES = {"Normal()", "Categorical"}
+_TFPS = [t for t in TFPS if THOROUGH or t[0] in _NAMES]
 
 
 @pytest.mark.parametrize(
-    ("cls", "parameters", "known"),
-    TFPS,
-    ids=[cls.__name__ for cls, *_ in TFPS],
+    ("name", "target", "options"), _TFPS, ids=[name for name, *_ in _TFPS]
 )
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
-def test_what_is_found_in_tfp(cls, parameters, known):
+def test_what_is_found_in_tfp_is_true(name, target, options):
+    known = set(KNOWN.get(name, ()))
     if BACKEND == "jax":
-        if cls.__name__ not in ON_JAX:
-            pytest.skip("compiles long; looked at on TensorFlow")
-        known = known | ({"dtype"} if cls.__name__ in _LEAKS else set())
-    found = set()
-    try:
-        check_distribution(
-            cls,
-            parameters=parameters,
-            # On JAX outcomes past the last one are given a density.
-            support=(0, 1) if cls is tfd.Categorical else None,
-            max_examples=EXAMPLES,
-        )
-    except DistributionError as error:
-        found = set(error.failures)
-    assert found - _SOMETIMES.get(cls.__name__, set()) == known
+        known |= KNOWN_ON_JAX.get(name, set())
+    report = Battery(target, max_examples=EXAMPLES, **options).report()
+    assert set(report.failures) <= known, report
+    assert {"normalization", "samples"} & (
+        set(report.passed) | set(report.failures)
+    ), report
+
+
+def test_a_test_for_each_check():
+    test = distribution_checks(EntropyInBits, max_examples=1, skip=["jit"])
+    (mark,) = test.pytestmark
+    assert mark.args == ("check", [c for c in CHECKS if c != "jit"])
+    test("prob")
+    with pytest.raises(pytest.skip.Exception, match="no closed KL"):
+        test("kl")
+    with pytest.raises(pytest.fail.Exception, match=r"^EntropyInBits: entropy"):
+        test("entropy")
+
+
+def test_the_report_is_a_table():
+    skip = set(CHECKS) - {"prob", "entropy", "stein"}
+    report = check_distribution(Laplace, max_examples=1, skip=skip)
+    assert str(report).splitlines() == [
+        "entropy  void    no entropy",
+        "prob     passed",
+        "stein    void    `samples` looks at scalars",
+    ]
 
 
 def test_targets():
+    checks = {"kl", "cdf"}
+    options = {"max_examples": 1, "skip": set(CHECKS) - checks}
     fixed = tfd.Normal([0.0, 1.0, 2.0], 1.0)
-    assert "kl" in check_distribution(fixed, max_examples=1).passed
+    assert set(check_distribution(fixed, **options).passed) == checks
     drawn = instances(tfd.Normal, {"loc": numbers(5, 6)})
-    assert "cdf" in check_distribution(drawn, max_examples=1).passed
+    assert set(check_distribution(drawn, **options).passed) == checks
     with pytest.raises(TypeError, match=r"takes a distribution class.*print"):
         check_distribution(print)
     with pytest.raises(ValueError, match=r"names of checks.*speed"):

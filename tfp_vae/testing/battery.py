@@ -146,7 +146,10 @@ class Battery:
         self._support = support
         self._max_examples = max_examples
         self._seed = seed
-        self._is_class = isinstance(target, type)
+        # Instances of a strategy may differ in more than their parameters.
+        self._compiled: dict[Any, Any] | None = (
+            None if isinstance(target, st.SearchStrategy) else {}
+        )
 
     @functools.cached_property
     def cases(self) -> list[Case]:
@@ -166,9 +169,17 @@ class Battery:
             found.append(distribution)
 
         draw()
-        compiled: dict[Any, Any] | None = {} if self._is_class else None
         return [
-            Case(each, self._support, self._seed, compiled) for each in found
+            Case(each, self._support, self._seed, self._compiled)
+            for each in found
+        ]
+
+    def reseeded(self, seed: int) -> None:
+        """Makes the cases anew, for other draws, with what is compiled."""
+        self._seed = seed
+        self.__dict__["cases"] = [
+            Case(case.distribution, self._support, seed, self._compiled)
+            for case in self.cases
         ]
 
     @functools.cached_property

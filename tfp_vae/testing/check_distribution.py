@@ -30,19 +30,25 @@ def check_distribution(
 
     Draws batches of three parameter sets with Hypothesis, the same at each
     call, and puts each through every check in `CHECKS`. The integral of
-    `exp(log_prob)` by quadrature in float64 is what all else is held against:
+    `exp(log_prob)` is what all else is held against: by quadrature in float64
+    for scalars, as a sum for counts, by importance sampling around the draws
+    for vectors and matrices.
 
+    - `copy`, on which the others rest;
     - `normalization`, `prob`, `cdf`, `quantile`, `moments`, `mode`, `entropy`,
       and `kl` (not negative, zero on itself, the integral that defines it);
-    - `samples` against the density by the distance of the empirical cdf (false
-      alarms: 1e-9 a distribution), `sample_moments`, `sample_shapes`, `seeds`,
-      `independent_draws`;
+    - `outside` of the support, and `tails`;
+    - `samples` against the density, `stein` (their slopes, of vectors),
+      `sample_moments`, `sample_shapes`, `seeds`, `independent_draws`,
+      `sample_gradients`;
     - `finite_gradients` at delicate places, `gradients` against finite
       differences in float64;
-    - `batch` (broadcasting and slices), `independent` (`tfd.Independent`),
-      `dtype`, `jit` and `validate_args`.
+    - `batch` and `broadcast` (also without a batch, and with each parameter
+      alone wide), `independent` (`tfd.Independent`), `dtype`, `jit` and
+      `validate_args`.
 
-    Checks of integrals take a scalar event; the others take any.
+    Only a method that is not overridden voids a check. `docs/testing.md` says
+    what each check goes by, and how seldom it blames what is right.
 
     Args:
         target: a distribution class that declares `_parameter_properties`, an
@@ -58,7 +64,7 @@ def check_distribution(
         seed: of the draws under test.
 
     Returns:
-        A `Report`.
+        A `Report`, which prints as a table.
 
     Raises:
         DistributionError: if a check fails; with the first failure of each.

@@ -293,7 +293,8 @@ class Floored(Right):
 
 class Underflows(Right):
     def _log_prob(self, value):
-        return ops.log(ops.exp(super()._log_prob(value)))
+        e = ops.exp(-ops.abs(self._standardized(value)))
+        return ops.log(e / ops.square(1.0 + e) / self._tensor("scale"))
 
 
 class NaiveLogCosh(Right):

@@ -20,6 +20,10 @@ from tfp_vae.testing import (
 )
 from tfp_vae.testing.battery import Battery
 
+# Of TFP's samplers, on JAX.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Explicitly requested dtype:UserWarning"
+)
 THOROUGH = settings.default.max_examples > 500
 # A case is a batch of three parameter sets through some twenty checks.
 EXAMPLES = 5 if THOROUGH else 2
@@ -116,7 +120,6 @@ _TFPS = [t for t in TFPS if THOROUGH or t[0] in _NAMES]
 @pytest.mark.parametrize(
     ("name", "target", "options"), _TFPS, ids=[name for name, *_ in _TFPS]
 )
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_what_is_found_in_tfp_is_true(name, target, options):
     known = set(KNOWN.get(name, ()))
     if BACKEND == "jax":

@@ -68,10 +68,12 @@ def check_prob(case: Case) -> None:
     """`prob` is the exponential of `log_prob`."""
     x = case.points
     prob, exact = case.ask("prob", x), np.exp(case.log_prob(x))
+    good = np.isclose(prob, exact, rtol=case.tolerance(1e-4), atol=1e-30)
+    worst = np.unravel_index(np.argmin(good), good.shape)
     require(
-        np.isclose(prob, exact, rtol=case.tolerance(1e-4), atol=1e-30),
+        good,
         "prob must be exp(log_prob)",
-        f"{prob} against {exact} at {x} for {case}",
+        f"{prob[worst]} against {exact[worst]} at {x[worst]} for {case}",
     )
 
 
@@ -148,10 +150,12 @@ def check_quantile(case: Case) -> None:
     else:
         at = mass.cdf(x)
         good = np.abs(at - levels) <= _INTERPOLATION + noise
+    worst = np.unravel_index(np.argmin(good), good.shape)
     require(
         good,
         "quantile must invert the cdf",
-        f"{x} for {levels}, where the mass below is {at}, for {case}",
+        f"{x[worst]} for {levels[worst]}, where the mass below is {at[worst]}, "
+        f"for distribution {worst[1:]} of {case}",
     )
 
 

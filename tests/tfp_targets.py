@@ -124,6 +124,8 @@ KNOWN = {
     "Kumaraswamy": _XLOGY,
     # Of 0.9 and 0.9, say, the median is 0.659 in float32.
     "Beta": _XLOGY | {"quantile"},
+    # One draw in some 30,000 is -inf.
+    "Moyal": {"samples", "sample_moments"},
     # The mode of a density that is infinite at 0.
     "Weibull": _XLOGY | {"mode"},
     # The choice between two roots has a gradient, which is left out.

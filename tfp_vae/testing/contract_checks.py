@@ -118,6 +118,12 @@ def check_broadcast(case: Case) -> None:
         ones[i] = 2
         value = wide[name]
         wide[name] = np.broadcast_to(value, (*ones, *value.shape))
+    try:
+        _rebuilt(case, wide)
+    except ValueError as error:
+        raise NotApplicable(
+            f"parameters of different shapes are refused: {first_line(error)}"
+        ) from error
     other = _check_shapes(case, wide, (2,) * len(names), x, expected)
     try:
         check_independent_draws(other)
@@ -135,6 +141,15 @@ def _shapes(parameters: dict[str, Array]) -> str:
     return ", ".join(f"{k} {list(v.shape)}" for k, v in parameters.items())
 
 
+def _rebuilt(case: Case, parameters: dict[str, Array]) -> Case:
+    return case.other(
+        **{
+            name: case.point(value, case.floating)
+            for name, value in parameters.items()
+        }
+    )
+
+
 def _check_shapes(
     case: Case,
     parameters: dict[str, Array],
@@ -144,12 +159,7 @@ def _check_shapes(
 ) -> Case:
     """Shapes of all results and values of log_prob, at other parameters."""
     shown = _shapes(parameters)
-    other = case.other(
-        **{
-            name: case.point(value, case.floating)
-            for name, value in parameters.items()
-        }
-    )
+    other = _rebuilt(case, parameters)
     require(
         other.batch_shape == batch,
         "The batch shape must be that of all parameters together",

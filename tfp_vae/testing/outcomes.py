@@ -1,17 +1,17 @@
 """Which integers are possible, and the sum over them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
 import numpy as np
 from keras import ops
 
 from tfp_vae.testing.mass import Array, Mass, UnknownMassError
 
-if TYPE_CHECKING:
-    from tfp_vae.testing.case import Case
-
 __all__ = ["discrete_mass", "outcome_range", "strictly"]
+
+# A `tfp_vae.testing.case.Case`, which itself imports this module.
+Case: TypeAlias = Any
 
 # Steps from a possible outcome within which an end is looked for.
 _FAR = 2.0**20
@@ -23,7 +23,7 @@ _BOTH_WAYS = (slice(None, None, -1), slice(None))
 _HIDDEN = 1e-6
 
 
-def strictly(case: "Case") -> Callable[[Array], bool]:
+def strictly(case: Case) -> Callable[[Array], bool]:
     """Whether a value of batch and event shape passes `validate_args`."""
     # Each backend has its own kind of error for an assertion that fails.
     try:
@@ -41,7 +41,7 @@ def strictly(case: "Case") -> Callable[[Array], bool]:
     return is_allowed
 
 
-def outcome_range(case: "Case") -> tuple[Array, Array]:
+def outcome_range(case: Case) -> tuple[Array, Array]:
     """The least and greatest outcome that `validate_args` lets through.
 
     Of each distribution of the batch, as the ends may differ. Negative ones
@@ -85,7 +85,7 @@ def outcome_range(case: "Case") -> tuple[Array, Array]:
     return low, ends(1.0)
 
 
-def discrete_mass(case: "Case") -> Mass:
+def discrete_mass(case: Case) -> Mass:
     """Of a distribution over integers.
 
     The sum stops where the geometric series that the last terms begin has less

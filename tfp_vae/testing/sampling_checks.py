@@ -42,7 +42,8 @@ def check_samples(case: Case) -> None:
     require(
         np.isfinite(draws),
         "Draws must be finite",
-        f"{np.isfinite(draws).mean():.4f} of them finite, for {case}",
+        f"{(~np.isfinite(draws)).sum()} of {draws.size} that are not, for "
+        f"{case}",
     )
     if case.event_shape:
         integral = case.integral
@@ -50,7 +51,7 @@ def check_samples(case: Case) -> None:
         if integral.counts is None:
             _check_projections(case, draws, integral)
         else:
-            _check_counts(case, integral)
+            _check_counts(case, integral, integral.counts)
         return
     mass = case.mass
     low, high = case.support
@@ -125,17 +126,17 @@ def _weighted_cdf(
     return share, SIGMAS * np.sqrt(np.maximum(variance, 0.0)) / whole
 
 
-def _check_counts(case: Case, integral: Sampled) -> None:
+def _check_counts(case: Case, integral: Sampled, counts: Array) -> None:
     expected = DRAWS * np.exp(integral.log_prob)
     # Bernstein's bound of a count.
     log = math.log(2.0 * len(integral.x) / _FALSE_ALARM)
     bound = np.sqrt(2.0 * log * expected) + log
-    apart = np.abs(integral.counts - expected) - bound
+    apart = np.abs(counts - expected) - bound
     worst = np.unravel_index(np.argmax(apart), apart.shape)
     require(
         apart <= 0,
         "Draws must follow the density",
-        f"{integral.counts[worst]} of {DRAWS} draws are "
+        f"{counts[worst]} of {DRAWS} draws are "
         f"{integral.x[worst].tolist()}, of which the density expects "
         f"{expected[worst]:.1f}, for distribution {worst[1:]} of {case}",
     )

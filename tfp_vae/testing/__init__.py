@@ -11,11 +11,10 @@ except ImportError as error:
         'installed: pip install "tfp-vae[testing]".'
     ) from error
 
+from tfp_vae.testing.battery import CHECKS, DistributionError, Report
 from tfp_vae.testing.check_distribution import (
-    CHECKS,
-    DistributionError,
-    Report,
     check_distribution,
+    distribution_checks,
 )
 from tfp_vae.testing.strategies import instances
 
@@ -24,5 +23,6 @@ __all__ = [
     "DistributionError",
     "Report",
     "check_distribution",
+    "distribution_checks",
     "instances",
 ]

@@ -1,8 +1,7 @@
 """One distribution under test, and what the checks ask about it."""
 
-import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -13,44 +12,32 @@ from tfp_vae.substrate import (
     EAGER_IS_SLOW,
     Tensor,
     is_discrete,
-    jit,
+    jit_quickly,
+    shapes_of,
     tfd,
     tfp_seed,
 )
+from tfp_vae.testing.events import Sampled, sampled_mass
+from tfp_vae.testing.implemented import require_not_overridden
 from tfp_vae.testing.mass import (
     Array,
     Mass,
     UnknownMassError,
     continuous_mass,
-    discrete_mass,
 )
+from tfp_vae.testing.outcomes import discrete_mass, outcome_range
+from tfp_vae.testing.verdicts import NotApplicable, require
 
-__all__ = ["Case", "NotApplicable", "Violation", "require"]
+__all__ = ["DRAWS", "Case"]
 
+# Draws of each call, always as many, so that one sampler is compiled.
+DRAWS = 2**15
 # Draws that say where the mass is.
 _HINTS = 256
-# Probed one after another, to learn the greatest outcome.
-_MOST_OUTCOMES = 64
-
-
-class Violation(AssertionError):  # noqa: N818 (what a check finds)
-    """The distribution breaks a rule."""
-
-
-class NotApplicable(Exception):  # noqa: N818 (no error: a check steps back)
-    """A check has nothing to say of this distribution."""
-
-
-def require(condition: Any, rule: str, received: str) -> None:
-    """Raises a `Violation` unless a condition holds everywhere.
-
-    Args:
-        condition: a bool, or an array of them.
-        rule: what must hold.
-        received: what was found instead, and where.
-    """
-    if not np.all(condition):
-        raise Violation(f"{rule}. Received: {received}.")
+# Points are padded to one of these numbers where each is compiled for itself.
+_ROWS = (16, 256, 4096)
+# Levels at which a few points are taken.
+_LEVELS = np.array([0.03, 0.2, 0.45, 0.7, 0.95])
 
 
 class Case:
@@ -60,8 +47,8 @@ class Case:
         distribution: the one under test.
         support: the least and greatest value, or None to ask the distribution.
         seed: an int.
-        compiled: where to keep functions of the parameters that were compiled
-            for other cases, if all cases differ in their parameters alone.
+        compiled: where to keep compiled functions of the parameters, shared by
+            all cases that differ in their parameters alone.
     """
 
     def __init__(
@@ -69,11 +56,11 @@ class Case:
         distribution: tfd.Distribution,
         support: tuple[float, float] | None,
         seed: int,
-        compiled: dict[Any, Callable[..., Any]] | None = None,
+        compiled: dict[Any, Any] | None = None,
     ) -> None:
         self.distribution = distribution
         self.seed = seed
-        self._compiled = compiled
+        self._compiled = {} if compiled is None else compiled
         self._support = support
         self.dtype = keras.backend.standardize_dtype(distribution.dtype)
         self.batch_shape = tuple(int(n) for n in distribution.batch_shape)
@@ -97,24 +84,51 @@ class Case:
         found = {}
         for name in names:
             given = self.distribution.parameters.get(name)
-            if given is None:
+            if given is None or callable(given):
                 continue
             # The property has it in the dtype of the distribution.
             value = getattr(self.distribution, name, None)
-            value = ops.convert_to_numpy(given if value is None else value)
+            try:
+                value = ops.convert_to_numpy(given if value is None else value)
+            except (TypeError, ValueError):  # no tensor, as an operator
+                continue
             if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
                 found[name] = value
         return found
+
+    def event_ndims_of(self, name: str) -> int:
+        """How many dimensions one value of a parameter has."""
+        properties = type(self.distribution).parameter_properties()
+        return int(properties[name].event_ndims or 0)
 
     def rebuilt(self, **parameters: Any) -> tfd.Distribution:
         """The distribution with other parameters."""
         return self.distribution.copy(**parameters)
 
+    def other(self, **parameters: Any) -> "Case":
+        """The same with other parameters, and the same compiled functions."""
+        return Case(
+            self.rebuilt(**parameters),
+            self._support,
+            self.seed,
+            self._compiled if self.parameters else None,
+        )
+
     @property
     def floating(self) -> str:
         """The dtype of the parameters; that of integer outcomes may differ."""
         dtypes = [value.dtype.name for value in self.parameters.values()]
-        return (dtypes or [self.dtype])[0]
+        return (dtypes or [self.dtype if "f" in self.dtype else "float32"])[0]
+
+    @property
+    def eps(self) -> float:
+        """The rounding of the dtype of the parameters."""
+        name = self.floating
+        return 2.0**-7 if name == "bfloat16" else float(np.finfo(name).eps)
+
+    def tolerance(self, least: float) -> float:
+        """An error that is allowed, at least some roundings of the dtype."""
+        return max(least, 16 * self.eps)
 
     def point(self, values: Any, dtype: str | None = None) -> Tensor:
         """Values in a dtype, by default that of the distribution."""
@@ -123,10 +137,24 @@ class Case:
             np.asarray(values, np.float64).astype(dtype), dtype
         )
 
+    def rounded(self, values: Array) -> Array:
+        """Values as the distribution sees them."""
+        with np.errstate(over="ignore"):
+            return values.astype(self.dtype).astype(np.float64)
+
+    def tensors(self, dtype: str | None = None) -> dict[str, Tensor]:
+        """The parameters as tensors, in a dtype or as they are."""
+        return {
+            name: ops.convert_to_tensor(
+                value if dtype is None else np.float64(value), dtype
+            )
+            for name, value in self.parameters.items()
+        }
+
     def call(
         self,
         function: Callable[..., Any],
-        *values: Tensor,
+        *values: Any,
         dtype: str | None = None,
         key: Any = None,
     ) -> Any:
@@ -138,21 +166,16 @@ class Case:
             dtype: of the parameters, by default as they are.
             key: what tells the function from others, or None not to compile.
         """
-        parameters = {
-            name: ops.convert_to_tensor(
-                value if dtype is None else np.float64(value), dtype
-            )
-            for name, value in self.parameters.items()
-        }
+        parameters = self.tensors(dtype)
 
-        def of_parameters(
-            parameters: dict[str, Tensor], *values: Tensor
-        ) -> Any:
+        def of_parameters(parameters: dict[str, Tensor], *values: Any) -> Any:
             return function(self.rebuilt(**parameters), *values)
 
-        if key is None or self._compiled is None or not EAGER_IS_SLOW:
+        if key is None or not EAGER_IS_SLOW:
             return of_parameters(parameters, *values)
-        compiled = self._compiled.setdefault((key, dtype), jit(of_parameters))
+        compiled = self._compiled.setdefault(
+            (key, dtype), jit_quickly(of_parameters)
+        )
         try:
             return compiled(parameters, *values)
         except NotImplementedError:
@@ -161,102 +184,195 @@ class Case:
         except Exception:
             return of_parameters(parameters, *values)
 
-    def draw(self, shape: Any, seed: int = 0) -> Tensor:
-        """Draws, the same ones for the same seed."""
-        return self.call(
-            lambda distribution, seed: distribution.sample(shape, seed=seed),
-            tfp_seed(self.seed + seed),
-            key=("sample", shape),
+    def shapes(self, function: Callable[..., Any], *values: Tensor) -> Any:
+        """As `call`, for shapes and dtypes alone."""
+        return shapes_of(
+            lambda parameters, *values: function(
+                self.rebuilt(**parameters), *values
+            ),
+            self.tensors(),
+            *values,
         )
 
-    def draws(self, count: int, seed: int = 0) -> Array:
-        """Draws in float64, `[count, *batch, *event]`.
+    def draws(self, seed: int = 1) -> Array:
+        """Draws in float64, `[DRAWS, *batch, *event]`, the same for a seed.
 
         Raises:
             NotApplicable: if there is no sampler.
         """
         try:
-            found = self.draw(count, seed)
+            found = self.call(
+                lambda distribution, seed: distribution.sample(
+                    DRAWS, seed=seed
+                ),
+                tfp_seed(self.seed + seed),
+                key="sample",
+            )
         except NotImplementedError as error:
+            require_not_overridden(self.distribution, "sample", error)
             raise NotApplicable("no sampler") from error
         return ops.convert_to_numpy(found).astype(np.float64)
 
-    def ask(self, method: str, *arguments: Any) -> Array:
+    @functools.cached_property
+    def first_draws(self) -> Array:
+        """Draws that most checks look at."""
+        return self.draws()
+
+    def ask_all(
+        self, methods: Iterable[str], *arguments: Array
+    ) -> dict[str, Array]:
+        """What methods give, in float64, without those not implemented.
+
+        Args:
+            methods: the names.
+            *arguments: none, or points `[n, *batch, *event]`; more, such as
+                one of no leading dimension, if of one shape.
+        """
+        methods = tuple(methods)
+        apart: set[str] = self._compiled.setdefault("apart", set())
+
+        def every(
+            distribution: tfd.Distribution, *x: Tensor
+        ) -> dict[str, Tensor]:
+            found = {}
+            for method in methods:
+                try:
+                    found[method] = getattr(distribution, method)(*x)
+                except Exception:
+                    apart.add(method)
+            return found
+
+        found = {}
+        if EAGER_IS_SLOW and len(methods) > 1:
+            found = self.over_rows(every, methods, *arguments)
+        for method in methods:
+            if method in found:
+                continue
+            try:
+                found[method] = self.over_rows(
+                    lambda distribution, *x, m=method: {
+                        m: getattr(distribution, m)(*x)
+                    },
+                    method,
+                    *arguments,
+                )[method]
+            except NotImplementedError as error:
+                require_not_overridden(self.distribution, method, error)
+        return found
+
+    def ask(self, method: str, *arguments: Array) -> Array:
         """What a method gives, in float64.
 
         Raises:
             NotApplicable: if it is not implemented.
         """
-        # Levels of a quantile are no outcomes, which may be integers.
-        dtype = self.floating if method == "quantile" else None
-        try:
-            found = self.call(
-                lambda distribution, *x: getattr(distribution, method)(*x),
-                *(self.point(value, dtype) for value in arguments),
-                key=method,
-            )
-        except (NotImplementedError, AttributeError) as error:
-            raise NotApplicable(f"no {method}") from error
-        return ops.convert_to_numpy(found).astype(np.float64)
+        found = self.ask_all((method,), *arguments)
+        if method not in found:
+            raise NotApplicable(f"no {method}")
+        return found[method]
 
-    def ask_kl(self, other: "Case") -> Array:
-        """KL(self || other).
+    def over_rows(
+        self, function: Callable[..., Any], key: Any, *arguments: Array
+    ) -> dict[str, Array]:
+        """A dict of tensors from points, in numpy float64.
+
+        Args:
+            function: of a distribution and tensors.
+            key: what tells it from others.
+            *arguments: none, one with the batch shape in front, or points, of
+                which more come behind it: these go in portions.
+        """
+        # Levels of a quantile are no outcomes, which may be integers.
+        dtype = self.floating if key == "quantile" else None
+
+        def call(*arguments: Array) -> dict[str, Array]:
+            found = self.call(
+                function,
+                *(self.point(value, dtype) for value in arguments),
+                key=key,
+            )
+            return {
+                name: ops.convert_to_numpy(value).astype(np.float64)
+                for name, value in found.items()
+            }
+
+        batch = self.batch_shape
+        is_rows = bool(arguments) and (
+            arguments[0].shape[1 : 1 + len(batch)] == batch
+            and arguments[0].ndim > len(batch) + len(self.event_shape)
+        )
+        if not (EAGER_IS_SLOW and is_rows):
+            return call(*arguments)
+        (x,) = arguments
+        size = next((rows for rows in _ROWS if rows >= len(x)), _ROWS[-1])
+        padded = np.concatenate([x, np.repeat(x[:1], -len(x) % size, axis=0)])
+        parts = [
+            call(padded[start : start + size])
+            for start in range(0, len(padded), size)
+        ]
+        return {
+            name: np.concatenate([part[name] for part in parts])[: len(x)]
+            if value.shape[:1] == (size,)
+            else value
+            for name, value in parts[0].items()
+        }
+
+    def log_prob(self, x: Array) -> Array:
+        """The log density of `[n, *batch, *event]`, `[n, *batch]`.
 
         Raises:
-            NotApplicable: if no closed form is known.
+            Violation: if it has another shape.
         """
-        try:
-            found = tfd.kl_divergence(self.distribution, other.distribution)
-        except NotImplementedError as error:
-            raise NotApplicable("no closed KL divergence") from error
-        return ops.convert_to_numpy(found).astype(np.float64)
+        found = self.ask("log_prob", x)
+        require(
+            found.shape == (*x.shape[:1], *self.batch_shape),
+            "log_prob must be one number a value, summed over the event and "
+            "over nothing else",
+            f"shape {found.shape} for values of shape {x.shape}, batch shape "
+            f"{self.batch_shape} and event shape {self.event_shape}",
+        )
+        return found
 
     @functools.cached_property
     def support(self) -> tuple[Array, Array]:
         """The ends of the support, each of the batch shape."""
         if self._support is not None:
-            ends = np.asarray(self._support, np.float64)
-            return tuple(np.broadcast_to(e, self.batch_shape) for e in ends)
-        if self.is_discrete:
-            return self._outcomes()
-        try:
-            bijector = (
-                self.distribution.experimental_default_event_space_bijector()
-            )
-            ends = [
-                ops.convert_to_numpy(
-                    bijector.forward(
-                        self.point(np.full(self.batch_shape, infinity))
-                    )
+            ends = [np.asarray(end, np.float64) for end in self._support]
+        elif self.is_discrete:
+            return outcome_range(self)
+        else:
+            ends = []
+            try:
+                p = self.distribution
+                bijector = p.experimental_default_event_space_bijector()
+                for infinity in (-np.inf, np.inf):
+                    at = self.point(np.full(self.batch_shape, infinity))
+                    ends.append(ops.convert_to_numpy(bijector.forward(at)))
+            except NotImplementedError as error:
+                require_not_overridden(
+                    self.distribution, "default_event_space_bijector", error
                 )
-                for infinity in (-np.inf, np.inf)
-            ]
-        except (NotImplementedError, AttributeError):
-            ends = [-np.inf, np.inf]
+                ends = [-np.inf, np.inf]
         low, high = (
             np.broadcast_to(np.asarray(e, np.float64), self.batch_shape)
             for e in ends
         )
         return np.minimum(low, high), np.maximum(low, high)
 
-    def _outcomes(self) -> tuple[Array, Array]:
-        """0 and the greatest outcome that `validate_args` lets through."""
-        zero = np.zeros(self.batch_shape)
-        high = 0
-        # Each backend has its own kind of error for an assertion.
+    @functools.cached_property
+    def hints(self) -> Array | None:
+        """Finite draws that say where the mass is, or None."""
+        # A sampler may be missing or broken: another check will say so.
         try:
-            strict = self.rebuilt(validate_args=True)
-            strict.log_prob(self.point(0.0))
-            while high < _MOST_OUTCOMES:
-                strict.log_prob(self.point(high + 1.0))
-                high += 1
+            found = self.first_draws[:_HINTS]
         except Exception:
-            return zero, zero + (high or np.inf)
-        return zero, zero + np.inf
+            return None
+        whole = (_HINTS, *self.batch_shape, *self.event_shape)
+        return found if found.shape == whole and _finite(found) else None
 
     @property
     def mass(self) -> Mass:
-        """The density on a quadrature rule.
+        """The density of a scalar on a quadrature rule.
 
         Raises:
             NotApplicable: if the event is not a scalar, or mass out of reach.
@@ -264,50 +380,60 @@ class Case:
         if self.event_shape:
             raise NotApplicable("the event is no scalar")
         if isinstance(self._mass, UnknownMassError):
-            raise NotApplicable("mass is out of reach of quadrature")
+            raise NotApplicable(str(self._mass))
         return self._mass
 
     @functools.cached_property
     def _mass(self) -> Mass | UnknownMassError:
-        low, high = self.support
-
-        def log_prob(x: Array) -> Array:
-            found = self.ask("log_prob", x)
-            require(
-                found.shape == (*x.shape[:1], *self.batch_shape),
-                "log_prob is one number a point and a distribution",
-                f"shape {found.shape} for points of shape {x.shape} and batch "
-                f"shape {self.batch_shape}",
-            )
-            return found
-
-        if self.is_discrete:
-            dims = [1] * len(self.batch_shape)
-            return discrete_mass(
-                lambda x: log_prob(x.reshape(-1, *dims)),
-                float(low.min()),
-                float(high.max()),
-            )
-        hints = np.zeros((1, *self.batch_shape))
-        # A sampler may be missing or broken: another check will say so.
-        with contextlib.suppress(Exception):
-            hints = self.draws(_HINTS)
         try:
-            return continuous_mass(log_prob, low, high, hints, self.dtype)
+            if self.is_discrete:
+                return discrete_mass(self)
+            hints = self.hints
+            if hints is None:
+                hints = np.zeros((1, *self.batch_shape))
+            return continuous_mass(
+                self.log_prob, *self.support, hints, self.dtype
+            )
         except UnknownMassError as error:
             return error
+
+    @property
+    def integral(self) -> Mass | Sampled:
+        """Integrals over the density: by quadrature, else by draws.
+
+        Raises:
+            NotApplicable: if they are out of reach.
+        """
+        if not self.event_shape:
+            return self.mass
+        if isinstance(self._sampled, NotApplicable):
+            raise self._sampled
+        return self._sampled
+
+    @functools.cached_property
+    def _sampled(self) -> Sampled | NotApplicable:
+        try:
+            return sampled_mass(self)
+        except NotApplicable as reason:
+            return reason
 
     @functools.cached_property
     def points(self) -> Array:
         """A few places where the mass is, `[5, *batch, *event]`.
 
         Raises:
-            NotApplicable: if the event is no scalar and there is no sampler.
+            NotApplicable: if there is neither an integral nor a sampler.
         """
         if self.event_shape:
-            return self.draws(5)
-        found = self.mass.quantile(np.array([0.03, 0.2, 0.45, 0.7, 0.95]))
+            return self.first_draws[:5]
+        if isinstance(self._mass, UnknownMassError):
+            return np.quantile(self.first_draws, _LEVELS, axis=0)
+        found = self.mass.quantile(_LEVELS)
         return found.round() if self.is_discrete else found
+
+
+def _finite(values: Array) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 #: A check takes a case and raises a `Violation`, or `NotApplicable`.

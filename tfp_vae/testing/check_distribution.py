@@ -1,62 +1,19 @@
-"""The battery of checks, run over random parameters."""
+"""What users call: all checks at once, or one test a check."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-import hypothesis
-import numpy as np
 from hypothesis import strategies as st
 
-from tfp_vae.substrate import tfd
-from tfp_vae.testing import (
-    contract_checks,
-    density_checks,
-    gradient_checks,
-    sampling_checks,
+from tfp_vae.testing.battery import (
+    CHECKS,
+    Battery,
+    DistributionError,
+    Report,
 )
-from tfp_vae.testing.case import Case, Check, NotApplicable, Violation
-from tfp_vae.testing.strategies import instances
+from tfp_vae.testing.verdicts import NotApplicable
 
-__all__ = ["CHECKS", "DistributionError", "Report", "check_distribution"]
-
-_MODULES = (density_checks, sampling_checks, gradient_checks, contract_checks)
-
-#: The checks by name, in the order in which they run.
-CHECKS: dict[str, Check] = {
-    name.removeprefix("check_"): getattr(module, name)
-    for module in _MODULES
-    for name in module.__all__
-}
-# Compilation is slow, and the same for all parameters.
-_ONCE = ("jit", "validate_args", "independent_draws")
-
-
-class Report(NamedTuple):
-    """What was checked.
-
-    Attributes:
-        passed: the names of the checks that the distribution passed.
-        not_applicable: those that had nothing to say, and why.
-    """
-
-    passed: tuple[str, ...]
-    not_applicable: dict[str, str]
-
-
-class DistributionError(AssertionError):
-    """A distribution failed some of its checks.
-
-    Attributes:
-        failures: the message of each check that failed, by its name.
-    """
-
-    def __init__(self, name: str, failures: dict[str, str], count: int) -> None:
-        self.failures = failures
-        lines = [f"  {check}: {text}" for check, text in failures.items()]
-        super().__init__(
-            f"{name} fails {len(failures)} of {count} checks:\n"
-            + "\n".join(lines)
-        )
+__all__ = ["check_distribution", "distribution_checks"]
 
 
 def check_distribution(
@@ -73,19 +30,25 @@ def check_distribution(
 
     Draws batches of three parameter sets with Hypothesis, the same at each
     call, and puts each through every check in `CHECKS`. The integral of
-    `exp(log_prob)` by quadrature in float64 is what all else is held against:
+    `exp(log_prob)` is what all else is held against: by quadrature in float64
+    for scalars, as a sum for counts, by importance sampling around the draws
+    for vectors and matrices.
 
+    - `copy`, on which the others rest;
     - `normalization`, `prob`, `cdf`, `quantile`, `moments`, `mode`, `entropy`,
       and `kl` (not negative, zero on itself, the integral that defines it);
-    - `samples` against the density by the distance of the empirical cdf (false
-      alarms: 1e-9 a distribution), `sample_moments`, `sample_shapes`, `seeds`,
-      `independent_draws`;
+    - `outside` of the support, and `tails`;
+    - `samples` against the density, `stein` (their slopes, of vectors),
+      `sample_moments`, `sample_shapes`, `seeds`, `independent_draws`,
+      `sample_gradients`;
     - `finite_gradients` at delicate places, `gradients` against finite
       differences in float64;
-    - `batch` (broadcasting and slices), `independent` (`tfd.Independent`),
-      `dtype`, `jit` and `validate_args`.
+    - `batch` and `broadcast` (also without a batch, and with each parameter
+      alone wide), `independent` (`tfd.Independent`), `dtype`, `jit` and
+      `validate_args`.
 
-    Checks of integrals take a scalar event; the others take any.
+    Only a method that is not overridden voids a check. `docs/testing.md` says
+    what each check goes by, and how seldom it blames what is right.
 
     Args:
         target: a distribution class that declares `_parameter_properties`, an
@@ -101,7 +64,7 @@ def check_distribution(
         seed: of the draws under test.
 
     Returns:
-        A `Report`.
+        A `Report`, which prints as a table.
 
     Raises:
         DistributionError: if a check fails; with the first failure of each.
@@ -117,69 +80,53 @@ def check_distribution(
         check_distribution(MyLikelihood)
     ```
     """
-    skip = set(skip)
-    if not skip <= set(CHECKS):
-        raise ValueError(
-            f"skip takes names of checks, {', '.join(CHECKS)}. Received: "
-            f"{', '.join(sorted(skip - set(CHECKS)))}."
-        )
-    name, strategy = _strategy(target, parameters, arguments or {})
-    failures: dict[str, str] = {}
-    idle: dict[str, str] = {}
-    ran: set[str] = set()
-    compiled: dict[Any, Any] | None = {} if isinstance(target, type) else None
-
-    @hypothesis.settings(
+    battery = Battery(
+        target,
+        parameters=parameters,
+        arguments=arguments,
+        support=support,
+        skip=skip,
         max_examples=max_examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        seed=seed,
     )
-    @hypothesis.given(strategy)
-    def run(distribution: tfd.Distribution) -> None:
-        case = Case(distribution, support, seed, compiled)
-        for check, function in CHECKS.items():
-            if check in skip or check in failures:
-                continue
-            if check in _ONCE and check in ran:
-                continue
-            try:
-                # Infinities are told apart by what comes of them.
-                with np.errstate(all="ignore"):
-                    function(case)
-                ran.add(check)
-            except NotApplicable as reason:
-                idle[check] = str(reason)
-            except Violation as violation:
-                failures[check] = str(violation)
-            except Exception as error:
-                failures[check] = (
-                    f"{type(error).__name__} instead of an answer, for {case}: "
-                    f"{error}"
-                )
-
-    run()
-    if failures:
-        raise DistributionError(name, failures, len(CHECKS) - len(skip))
-    passed = tuple(check for check in CHECKS if check in ran)
-    return Report(passed, {k: v for k, v in idle.items() if k not in ran})
+    report = battery.report()
+    if report.failures:
+        raise DistributionError(battery.name, report)
+    return report
 
 
-def _strategy(
-    target: Any,
-    parameters: Mapping[str, st.SearchStrategy[float]] | None,
-    arguments: Mapping[str, Any],
-) -> tuple[str, st.SearchStrategy[tfd.Distribution]]:
-    if isinstance(target, type) and issubclass(target, tfd.Distribution):
-        return target.__name__, instances(target, parameters, **arguments)
-    if isinstance(target, tfd.Distribution):
-        return type(target).__name__, st.just(target)
-    if isinstance(target, st.SearchStrategy):
-        return "The distribution", target
-    raise TypeError(
-        "check_distribution takes a distribution class of the running backend, "
-        "an instance of one, or a Hypothesis strategy of instances. Received: "
-        f"{target!r}."
-    )
+def distribution_checks(target: Any, **options: Any) -> Callable[[str], None]:
+    """A pytest test of each check.
+
+    A check that has nothing to say is skipped, with the reason.
+
+    Args:
+        target: as of `check_distribution`.
+        **options: those of `check_distribution`.
+
+    Returns:
+        A parametrized test function, to be given a name that pytest collects.
+
+    Example:
+    ```python
+    from tfp_vae.testing import distribution_checks
+
+    test_my_likelihood = distribution_checks(MyLikelihood)
+    ```
+    """
+    # pytest is no part of what the kit needs.
+    import pytest
+
+    battery = Battery(target, **options)
+    names = [check for check in CHECKS if check not in battery.skip]
+
+    @pytest.mark.parametrize("check", names)
+    def test(check: str) -> None:
+        try:
+            failure = battery.run(check)
+        except NotApplicable as reason:
+            pytest.skip(str(reason))
+        if failure is not None:
+            pytest.fail(f"{battery.name}: {failure}", pytrace=False)
+
+    return test

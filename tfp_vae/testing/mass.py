@@ -14,7 +14,6 @@ __all__ = [
     "Mass",
     "UnknownMassError",
     "continuous_mass",
-    "discrete_mass",
 ]
 
 #: Values of numpy, float64 unless they say another dtype.
@@ -23,17 +22,22 @@ Array: TypeAlias = np.ndarray
 # Panels of the first grid, nodes on each, and how it is refined.
 _PANELS = 512
 _NODES = 8
-_ROUNDS = 7
+_ROUNDS, _MOST_ROUNDS = 7, 40
 _SPLIT = 32
 # How far the coordinate reaches: e**40 units to either side.
 _REACH = 40.0
 # Roundings of the type within which an end of the support is not looked at:
 # log_prob makes some of its own.
 _NEAR = 64
-# The share of the mass that a singular end of the support may hide.
-_HIDDEN = 1e-5
-# Outcomes of a discrete distribution without an upper end.
-_OUTCOMES = 4096
+# The share of the mass that a singular end of the support may hide without a
+# word, and as an error that all checks allow for.
+_HIDDEN, _MOST_HIDDEN = 1e-5, 0.01
+# The share of the mass that panels may be uncertain of.
+_ROUGH_ENOUGH = 1e-5
+# How far out, in units, a NaN is held against a density.
+_FAR = 1e6
+# A ratio of two outer panels from which on a tail has no finite mass.
+_FLAT = 0.999
 
 _X, _W = np.polynomial.legendre.leggauss(_NODES)
 # From values at the nodes to the last two Legendre coefficients.
@@ -43,7 +47,16 @@ _ROUGH = (_W[:, None] * np.polynomial.legendre.legvander(_X, _NODES - 1))[
 
 
 class UnknownMassError(Exception):
-    """Too much of the mass is out of reach, in a tail or at an end."""
+    """Too much of the mass is out of reach, in a tail or at an end.
+
+    Args:
+        reason: for a report.
+        is_fault: whether it is one of the density, and not of quadrature.
+    """
+
+    def __init__(self, reason: str, is_fault: bool = False) -> None:
+        super().__init__(reason)
+        self.is_fault = is_fault
 
 
 class Mass(NamedTuple):
@@ -55,6 +68,11 @@ class Mass(NamedTuple):
         log_prob: `[n, *batch]`.
         edges: `[m, *batch]`, where panels end; the outcomes if discrete.
         below: `[m, *batch]`, the mass up to and including each edge.
+        noise: `batch`, an error of masses: rounding, panels, what is hidden.
+        hidden: `batch`, the share next to a singular end, which is known only
+            as a mass.
+        open_ends: whether there is more, below and above.
+        flaw: a place where the density is NaN, or nothing.
     """
 
     x: Array
@@ -62,29 +80,35 @@ class Mass(NamedTuple):
     log_prob: Array
     edges: Array
     below: Array
+    noise: Array
+    hidden: Array
+    open_ends: tuple[bool, bool]
+    flaw: str
 
-    def total(self) -> Array:
-        """The whole mass, `batch`."""
-        return np.sum(self.weights * np.exp(self.log_prob), axis=0)
+    @property
+    def probability(self) -> Array:
+        """The mass of each node, `[n, *batch]`."""
+        return self.weights * np.exp(self.log_prob)
 
-    def mean_of(self, values: Array) -> Array:
-        """The mean of `[n, *batch]` values, NaN where its tails matter.
+    def total(self) -> tuple[Array, Array]:
+        """The whole mass and its error, `batch` each."""
+        return self.probability.sum(axis=0), self.noise
+
+    def mean_of(self, values: Array) -> tuple[Array, Array]:
+        """The mean of `[n, *batch]` values and its error; NaN if out of reach.
 
         An integral that the outermost nodes still add to does not converge, or
         not to within reach.
         """
-        probability = self.weights * np.exp(self.log_prob)
+        probability = self.probability
         terms = np.where(probability > 0, values * probability, 0.0)
-        size = np.abs(terms).sum(axis=0)
-        # Of a few outcomes there are none.
-        outer = len(terms) // 16
         ends = np.abs(terms)
-        tails = ends[:outer].sum(axis=0) + ends[len(terms) - outer :].sum(
-            axis=0
-        )
-        return np.where(
-            tails <= 1e-5 * size, terms.sum(axis=0) / self.total(), np.nan
-        )
+        outer = max(1, len(terms) // 16)
+        tails = ends[:outer].sum(axis=0) * self.open_ends[0]
+        tails = tails + ends[-outer:].sum(axis=0) * self.open_ends[1]
+        mean = terms.sum(axis=0) / probability.sum(axis=0)
+        known = (tails <= 1e-5 * ends.sum(axis=0)) & (self.hidden == 0)
+        return np.where(known, mean, np.nan), self.noise * np.abs(mean)
 
     def cdf(self, values: Array) -> Array:
         """The mass below values, `[k, *batch]`; linear between the edges."""
@@ -106,29 +130,6 @@ class Mass(NamedTuple):
             at = (slice(None), *i)
             found[at] = np.interp(p, share[at], self.edges[at])
         return found
-
-
-def discrete_mass(
-    log_prob: Callable[[Array], Array], low: float, high: float
-) -> Mass:
-    """Of a distribution over integers.
-
-    Args:
-        log_prob: from outcomes `[n, 1, ...]` to `[n, *batch]`.
-        low: the least outcome.
-        high: the greatest, or infinity.
-
-    Returns:
-        The mass.
-    """
-    x = np.arange(low, min(high, low + _OUTCOMES - 1) + 1)
-    found = log_prob(x)
-    x = np.broadcast_to(
-        x.reshape(-1, *[1] * (found.ndim - 1)), found.shape
-    ).astype(float)
-    return Mass(
-        x, np.ones_like(found), found, x, np.cumsum(np.exp(found), axis=0)
-    )
 
 
 class _Coordinate(NamedTuple):
@@ -213,26 +214,54 @@ def continuous_mass(
     def near(end: Array) -> Array:
         return np.where(np.isinf(end), 0.0, _NEAR * eps * np.abs(end))
 
+    inner = low + near(low), high - near(high)
+
     def density(left: Array, width: Array) -> tuple[Array, Array, Array]:
         """x, log p and weight at the nodes, each `[nodes, panels, *batch]`."""
         nodes = 0.5 * (_X + 1.0).reshape(-1, *[1] * left.ndim)
         t = left + width * nodes
-        x = line.x(t).astype(dtype).astype(float)
+        # Next to an end the density is that of the next place within.
+        x = np.clip(line.x(t), *inner).astype(dtype).astype(float)
         rule = 0.5 * _W.reshape(-1, *[1] * left.ndim) * width * line.slope(t)
-        inside = (x > low + near(low)) & (x < high - near(high))
+        inside = np.isfinite(x) & (x > low) & (x < high)
         flat = np.where(inside, x, line.x(np.zeros_like(low)))
         values = log_prob(flat.reshape(-1, *low.shape)).reshape(x.shape)
-        return x, np.where(inside, values, -np.inf), np.where(inside, rule, 0)
+        return x, np.where(inside, values, -np.inf), rule
 
     edges = np.linspace(-_REACH, _REACH, _PANELS + 1)
     shape = (-1, *[1] * low.ndim)
     left = np.broadcast_to(edges[:-1].reshape(shape), (_PANELS, *low.shape))
     width = np.full(left.shape, edges[1] - edges[0])
     parts = (left, width, *density(left, width))
-    _check_ends(*parts[3:])
-    for _ in range(_ROUNDS):
+    flaw = _nan(parts[2], parts[3], anchor, unit)
+    for i in range(_MOST_ROUNDS):
+        total = np.nan_to_num(parts[4] * np.exp(parts[3])).sum(axis=(0, 1))
+        error = _roughness(*parts[3:]).sum(axis=0)
+        if i >= _ROUNDS and (error <= _ROUGH_ENOUGH * total).all():
+            break
         parts = _refined(parts, density)
-    return _assembled(line, *parts)
+    found = _assembled(line, eps, flaw, *parts)
+    hidden = _check_ends(line, inner, found, log_prob)
+    share = np.nan_to_num(error / np.maximum(total, 1e-300)) + hidden
+    return found._replace(
+        noise=np.minimum(found.noise + share, 0.2), hidden=hidden
+    )
+
+
+def _roughness(values: Array, rule: Array) -> Array:
+    """The mass of the last two Legendre coefficients of each panel."""
+    terms = np.nan_to_num(rule * np.exp(values), posinf=0.0)
+    return np.abs(np.tensordot((_ROUGH / _W[:, None]).T, terms, 1)).sum(0)
+
+
+def _nan(x: Array, values: Array, anchor: Array, unit: Array) -> str:
+    """The NaN next to where the mass is, in words, or nothing."""
+    distance = np.abs(x - anchor) / unit
+    distance = np.where(np.isnan(values), distance, np.inf)
+    at = np.unravel_index(np.argmin(distance), distance.shape)
+    if not distance[at] < _FAR:
+        return ""
+    return f"log_prob is nan at {x[at]:.4g}, for distribution {at[2:]}"
 
 
 def _refined(
@@ -241,8 +270,7 @@ def _refined(
 ) -> tuple[Array, ...]:
     """Halves the panels on which the density is least like a polynomial."""
     left, width, _, values, rule = parts
-    terms = np.nan_to_num(rule * np.exp(values), posinf=0.0)
-    rough = np.abs(np.tensordot((_ROUGH / _W[:, None]).T, terms, 1)).sum(0)
+    rough = _roughness(values, rule)
     order = np.argsort(-rough, axis=0, kind="stable")
     worst, rest = order[:_SPLIT], order[_SPLIT:]
 
@@ -262,27 +290,66 @@ def _refined(
     )
 
 
-def _check_ends(values: Array, rule: Array) -> None:
-    """Refuses a density with mass where the nodes do not come.
+def _check_ends(
+    line: _Coordinate,
+    inner: tuple[Array, Array],
+    mass: Mass,
+    log_prob: Callable[[Array], Array],
+) -> Array:
+    """The share of the mass where the nodes do not come; refuses a great one.
 
-    That is beyond the outermost panels, and within rounding of an end of the
-    support: what the geometric series has left that the last two panels begin.
+    Beyond the outermost panels that is what the geometric series has left that
+    the last two begin; within rounding of an end of the support it follows
+    from the power of the distance by which the density grows.
     """
-    panels = (rule * np.exp(values)).sum(axis=0)
-    whole = (rule > 0).all(axis=0)
-    for i in np.ndindex(*panels.shape[1:]):
-        at = (slice(None), *i)
-        inside = panels[at][whole[at]]
-        hidden = 0.0
-        for last, before in (inside[:2], inside[:-3:-1]):
-            ratio = last / before if last > 0 else 0.0
-            hidden += last * ratio / (1.0 - ratio) if ratio < 1 else np.inf
-        if not hidden <= _HIDDEN * inside.sum():
-            raise UnknownMassError
+    panels = np.diff(mass.below, axis=0)
+    total = mass.below[-1]
+    shares = np.zeros(total.shape)
+    for end, place, steps in (
+        (line.low, inner[0], panels),
+        (line.high, inner[1], panels[::-1]),
+    ):
+        distance = np.where(np.isinf(end), 0.0, np.abs(place - end))
+        last, before = steps[:2]
+        ratio = np.where(last > 0, last / np.maximum(before, 1e-300), 0.0)
+        hidden = np.where(
+            ratio < 1, last * ratio / np.maximum(1.0 - ratio, 1e-9), np.inf
+        )
+        hidden = np.where(last > 0, hidden, 0.0)
+        flat = (hidden > 0) & (ratio >= _FLAT)
+        if distance.any() and np.isfinite(end).all():
+            inward = np.where(place > end, distance, -distance)
+            here, further = log_prob(np.stack([place, place + inward]))
+            power = (further - here) / np.log(2.0)
+            share = distance * np.exp(here)
+            hidden = np.where(
+                power < -0.1, share * (1 / np.maximum(power + 1, 1e-9) - 1), 0
+            )
+            flat = (hidden > 0) & (power <= -0.98)
+        if (hidden <= np.where(flat, _HIDDEN, _MOST_HIDDEN) * total).all():
+            shares = shares + np.where(
+                hidden > _HIDDEN * total, hidden / np.maximum(total, 1e-300), 0
+            )
+            continue
+        at = np.unravel_index(np.argmax(hidden / total), hidden.shape)
+        where = f"towards {end[at]:.4g}, for distribution {at}"
+        if flat[at] or not np.isfinite(total[at]):
+            raise UnknownMassError(
+                f"the density does not vanish fast enough {where}, to have a "
+                "finite integral",
+                is_fault=True,
+            )
+        raise UnknownMassError(
+            f"mass is out of reach of quadrature {where}: the density is "
+            "infinite there, or its tail heavy"
+        )
+    return shares
 
 
 def _assembled(
     line: _Coordinate,
+    eps: float,
+    flaw: str,
     left: Array,
     width: Array,
     x: Array,
@@ -296,6 +363,7 @@ def _assembled(
         return np.take_along_axis(array, index, axis=array.ndim - order.ndim)
 
     left, width, x, values, rule = map(sort, (left, width, x, values, rule))
+    values = np.where(np.isnan(values), -np.inf, values)
     panel = np.sum(rule * np.exp(values), axis=0)
 
     def flat(array: Array) -> Array:
@@ -303,4 +371,20 @@ def _assembled(
 
     edges = line.x(np.concatenate([left, left[-1:] + width[-1:]]))
     below = np.concatenate([0.0 * panel[:1], np.cumsum(panel, axis=0)])
-    return Mass(flat(x), flat(rule), flat(values), edges, below)
+    x, rule, values = flat(x), flat(rule), flat(values)
+    # An error of half a rounding of x, times the slope there.
+    slope = np.abs(np.diff(values, axis=0) / np.diff(x, axis=0))
+    slope = np.nan_to_num(slope, nan=0.0, posinf=0.0)
+    error = np.nan_to_num(np.minimum(slope * eps * np.abs(x[1:]), 1.0))
+    noise = (error * (rule * np.exp(values))[1:]).sum(axis=0)
+    return Mass(
+        x,
+        rule,
+        values,
+        edges,
+        below,
+        np.minimum(noise, 0.2),
+        np.zeros_like(noise),
+        (True, True),
+        flaw,
+    )

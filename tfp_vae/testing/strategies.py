@@ -1,6 +1,9 @@
 """Hypothesis strategies for distributions, from their parameter properties."""
 
-from collections.abc import Mapping
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -100,8 +103,41 @@ def instances(
             _UNCONSTRAINED, (BATCH, *bijector.inverse_event_shape(event))
         )
         drawn[name] = raw.map(partial(_constrained, bijector, ndims == 0))
-    return st.fixed_dictionaries(drawn).map(
-        lambda values: cls(
+
+    def build(values: dict[str, np.ndarray]) -> tfd.Distribution:
+        return cls(
             **{k: ops.convert_to_tensor(v) for k, v in values.items()}, **fixed
         )
+
+    return st.fixed_dictionaries(drawn).map(
+        lambda values: _one_of_each(build, cls, values)
     )
+
+
+def _one_of_each(
+    build: Callable[[dict[str, np.ndarray]], tfd.Distribution],
+    cls: type[tfd.Distribution],
+    values: dict[str, np.ndarray],
+) -> tfd.Distribution:
+    """With all parameters, or of those that exclude one another the first.
+
+    Such as `rate` and `log_rate`, each of which is None unless given.
+    """
+    signature = inspect.signature(cls.__init__).parameters
+    optional = [
+        name
+        for name in values
+        if name in signature and signature[name].default is None
+    ]
+    try:
+        return build(values)
+    except (TypeError, ValueError, AssertionError):
+        # Fewer of them, the first ones first.
+        for size in range(len(optional) - 1, 0, -1):
+            for kept in itertools.combinations(optional, size):
+                dropped = set(optional) - set(kept)
+                with contextlib.suppress(TypeError, ValueError, AssertionError):
+                    return build(
+                        {k: v for k, v in values.items() if k not in dropped}
+                    )
+        raise

@@ -236,9 +236,7 @@ class _Composite(tfd.Distribution):
         None where a block is discrete, as all discrete distributions of TFP.
         """
         parts = []
-        for block, columns in zip(
-            self._distributions, self._columns, strict=True
-        ):
+        for block in self._distributions:
             if not tuple(block.event_shape):
                 # A vector of one column, whose parameters have an axis for it.
                 shape = ps.concat([block.batch_shape_tensor(), [1]], axis=0)

@@ -206,6 +206,38 @@ class AsymmetricLaplace(LocationScale):
         )
         return {**cls._properties(dtype), "quantile_level": level}
 
+    @classmethod
+    def _maximum_likelihood_parameters(cls, value: Tensor) -> dict[str, Tensor]:
+        """The likeliest of all: `loc` is a value of the sample.
+
+        With A and B the means of max(y - loc, 0) and max(loc - y, 0), the best
+        level is sqrt B / (sqrt A + sqrt B), and the best `loc` the value with
+        the least sqrt A + sqrt B.
+        """
+        value = ops.sort(value, axis=0)
+        middle = value[ops.shape(value)[0] // 2]
+        y = value - middle
+        count = ops.shape(y)[0]
+        number = ops.reshape(
+            ops.arange(1, count + 1, dtype=y.dtype), (-1, *[1] * (y.ndim - 1))
+        )
+        so_far = ops.cumsum(y, axis=0)
+        below = ops.relu(number * y - so_far) / count
+        above = ops.relu(so_far[-1] - so_far - (count - number) * y) / count
+        roots = ops.sqrt(above) + ops.sqrt(below)
+        best = ops.argmin(roots, axis=0)[None]
+        loc, above, below = (
+            ops.take_along_axis(t, best, axis=0)[0] for t in (y, above, below)
+        )
+        eps = float(dtype_util.eps(y.dtype))
+        level = ops.sqrt(below) / (ops.sqrt(above) + ops.sqrt(below))
+        level = ops.clip(level, eps, 1.0 - eps)
+        return {
+            "loc": middle + loc,
+            "scale": level * above + (1.0 - level) * below,
+            "quantile_level": level,
+        }
+
     @property
     def quantile_level(self) -> Tensor:
         """The mass below `loc`."""

@@ -123,7 +123,7 @@ def _energy_beyond(size: Tensor, is_over: Tensor, q: Tensor) -> Tensor:
     # A slope of neither 0 nor inf: what meets it may be the other.
     slope = ops.stop_gradient(
         ops.exp(
-            ops.clip(log_slope, _LOG_TINY[precision], math.log(largest) - 1.0)
+            ops.clip(log_slope, _LOG_TINY[precision], math.log(largest) - 1e-4)
         )
     )
     return ops.where(

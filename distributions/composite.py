@@ -10,12 +10,15 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.distributions.factors import log_prob_by_element
+from tfp_vae.distributions.kl import kl_divergence
 from tfp_vae.distributions.validated import validated
 from tfp_vae.substrate import (
     Tensor,
     dtype_util,
     parameter_properties,
+    ps,
     samplers,
+    tfb,
     tfd,
 )
 
@@ -319,6 +322,29 @@ class _Composite(tfd.Distribution):
     def _variance(self) -> Tensor:
         return self._row([block.variance() for block in self._distributions])
 
+    def _default_event_space_bijector(self) -> Any:
+        """From the blocks' own unconstrained spaces, one after the other.
+
+        None where a block is discrete, as all discrete distributions of TFP.
+        """
+        parts = []
+        for block in self._distributions:
+            if not tuple(block.event_shape):
+                # A vector of one column, whose parameters have an axis for it.
+                shape = ps.concat([block.batch_shape_tensor(), [1]], axis=0)
+                block = tfd.BatchReshape(block, shape)
+            parts.append(block.experimental_default_event_space_bijector())
+            if parts[-1] is None:
+                return None
+        sizes = [
+            part.inverse_event_shape([len(columns)])[-1]
+            for part, columns in zip(parts, self._columns, strict=True)
+        ]
+        order = np.argsort([c for block in self._columns for c in block])
+        return tfb.Chain(
+            [tfb.Permute(order), tfb.Blockwise(parts, block_sizes=sizes)]
+        )
+
     def _entropy(self) -> Tensor:
         dtype = keras.backend.standardize_dtype(self.dtype)
         return sum(
@@ -382,3 +408,20 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
         ):
             return _Composite(*args, **kwargs)
         return super().__new__(cls)
+
+
+@tfd.RegisterKL(_Composite, _Composite)
+def _kl_composite_composite(
+    a: _Composite, b: _Composite, name: str | None = None
+) -> Tensor:
+    """KL(a || b), in nats: the sum of those of the blocks."""
+    if a.columns != b.columns:
+        raise NotImplementedError(
+            "The KL divergence of two Composites is known where their blocks "
+            f"have the same columns. Received: {a.columns} and {b.columns}."
+        )
+    dtype = keras.backend.standardize_dtype(a.dtype)
+    return sum(
+        ops.cast(kl_divergence(p, q), dtype)
+        for p, q in zip(a.distributions, b.distributions, strict=True)
+    )

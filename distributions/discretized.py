@@ -48,10 +48,10 @@ def _log_sigmoid(distance: Tensor, scale: Tensor, is_asked: Tensor) -> Tensor:
     """
     dtype = keras.backend.standardize_dtype(scale.dtype)
     is_sure = ~is_asked | (distance / scale > _SURE_FROM.get(dtype, 120.0))
-    lowest = -_LARGEST_RATIO.get(dtype, 1e37) * scale
-    if dtype != "float16":  # which has no room for it
-        lowest = lowest * ops.minimum(scale, 1.0)
-    lowest = ops.stop_gradient(lowest)
+    largest = _LARGEST_RATIO.get(dtype, 1e37)
+    if dtype != "float16":  # which has no room for the gradient
+        largest = ops.maximum(largest * ops.minimum(scale, 1.0), 1e3)
+    lowest = ops.stop_gradient(-largest * scale)
     distance = ops.where(is_sure, 0.0, ops.maximum(distance, lowest))
     return ops.where(is_sure, 0.0, -softplus(-distance / scale))
 

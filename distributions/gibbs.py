@@ -189,11 +189,13 @@ class Gibbs(LocationScale):
     def _log_prob(self, value: Tensor) -> Tensor:
         panels, scale = self._panels(), self._tensor("scale")
         constant = ops.log(scale) + self._log_normalizer(panels)
-        r = (value - self._tensor("loc")) / scale
-        if self._support is None:
-            return -energy_at(self._energy, r) - constant
-        low, high = self._support
-        outside = (r < low) | (r > high)
+        distance = value - self._tensor("loc")
+        # There is no density at infinity, whatever the energy is there.
+        outside = ops.isinf(distance / scale)
+        r = ops.where(outside, 0.0, distance) / scale
+        if self._support is not None:
+            low, high = self._support
+            outside = outside | (r < low) | (r > high)
         # The energy need not be defined outside.
         r = ops.where(outside, self._line().residual(panels.peak), r)
         log_prob = -energy_at(self._energy, r) - constant

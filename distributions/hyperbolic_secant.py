@@ -15,6 +15,10 @@ _LOG_2 = math.log(2.0)
 _LOG_PI = math.log(math.pi)
 _LOG_2PI = math.log(2.0 * math.pi)
 
+# Rounds of a fit, and the size of r up to which tanh(r) / r is 1 - r**2 / 3.
+_FIT_ROUNDS = 60
+_SERIES_TO = 1e-3
+
 
 # The functions below are those of the standard density, loc 0 and scale 1:
 # f(r) = sech(r) / pi. It is that of log C for a half-Cauchy C, whose cumulative
@@ -136,6 +140,29 @@ class HyperbolicSecant(SymmetricLocationScale):
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
         return cls._properties(dtype)
+
+    @classmethod
+    def _maximum_likelihood_parameters(cls, value: Tensor) -> dict[str, Tensor]:
+        """By reweighted least squares, each round of which is likelier.
+
+        log cosh r is a concave function of r**2 (a parabola in r lies above
+        it), and the likelihood has one maximum. The error shrinks about
+        threefold a round.
+        """
+        loc, scale = ops.mean(value, axis=0), ops.std(value, axis=0)
+
+        def reweight(_: Any, state: tuple[Tensor, Tensor]) -> Any:
+            loc, scale = state
+            r = (value - loc) / scale
+            small = ops.abs(r) < _SERIES_TO
+            safe = ops.where(small, 1.0, r)
+            weight = ops.where(small, 1.0 - r * r / 3.0, ops.tanh(safe) / safe)
+            loc = ops.sum(weight * value, axis=0) / ops.sum(weight, axis=0)
+            squares = weight * ops.square(value - loc)
+            return loc, ops.sqrt(ops.mean(squares, axis=0))
+
+        loc, scale = ops.fori_loop(0, _FIT_ROUNDS, reweight, (loc, scale))
+        return {"loc": loc, "scale": scale}
 
     def _log_prob(self, value: Tensor) -> Tensor:
         scale = self._tensor("scale")

@@ -9,7 +9,7 @@ Everything is compiled once a shape, so that 10,000 examples take minutes.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -17,11 +17,12 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+from devices import device, where  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 from oracles import huber_log_z
-from support import BACKEND, float64, numpy, value_and_gradients
+from support import float64, numpy, value_and_gradients
 
 from tfp_vae.distributions import (
     AsymmetricLaplace,
@@ -31,54 +32,6 @@ from tfp_vae.distributions import (
     HyperbolicSecant,
 )
 from tfp_vae.substrate import jit, tfd
-
-if BACKEND == "jax":
-    import jax
-
-    def _gpus() -> int:
-        try:
-            return len(jax.devices("gpu"))
-        except RuntimeError:  # which is how JAX says that there is none
-            return 0
-
-    def _on(kind: str, index: int) -> Any:
-        return jax.default_device(jax.devices(kind)[index])
-
-    def _where(tensor: Any) -> tuple[str, int]:
-        (device,) = tensor.devices()
-        return device.platform, device.id
-
-else:
-    import tensorflow as tf
-
-    def _gpus() -> int:
-        return len(tf.config.list_physical_devices("GPU"))
-
-    def _on(kind: str, index: int) -> Any:
-        return tf.device(f"/{kind}:{index}")
-
-    def _where(tensor: Any) -> tuple[str, int]:
-        device = tf.DeviceSpec.from_string(tensor.device)
-        return device.device_type.lower(), device.device_index
-
-
-# With no GPU the tests on the first one are skipped, and say so.
-DEVICES = [("cpu", 0), *(("gpu", i) for i in range(max(1, _gpus())))]
-
-
-@pytest.fixture(
-    autouse=True,
-    scope="module",
-    params=DEVICES,
-    ids=[f"{kind}{index}" for kind, index in DEVICES],
-)
-def device(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    """Runs the whole file on one device after the other."""
-    kind, index = request.param
-    if kind == "gpu" and not _gpus():
-        pytest.skip(f"{BACKEND} sees no GPU")
-    with _on(kind, index):
-        yield request.param
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,11 +355,11 @@ def categorical_crossentropy(labels, logits):
     return ops.sum(ops.reshape(each, (labels.shape[0], -1)), axis=-1)
 
 
-def test_runs_where_it_is_told_to(device):
+def test_runs_where_it_is_told_to(device):  # noqa: F811
     """Or the GPU would be taken as tested by a run on the CPU."""
     y = ops.convert_to_tensor(np.ones((2, 3), np.float32))
-    assert _where(y) == device
-    assert _where(jit(lambda v: Huber(v).log_prob(0.5))(y)) == device
+    assert where(y) == device
+    assert where(jit(lambda v: Huber(v).log_prob(0.5))(y)) == device
 
 
 @given(

@@ -20,8 +20,8 @@ from tfp_vae.warn import warn_user
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
-# Signs of a bad estimate. A lower bound that lies above it by so many nats: a
-# bound is above log p(x) itself with probability exp(-5) at most (Markov's
+# Signs of a bad estimate. A lower bound that lies above it by so many nats:
+# above log p(x) itself it lies with probability exp(-5) at most (Markov's
 # inequality). A smaller share of the chains that has all of the weight. A lower
 # acceptance rate. And the share of examples from which on a warning is due.
 _NATS_BELOW = 5.0
@@ -68,12 +68,13 @@ def annealed_importance_sampling(
     """Estimates log p(x) by chains from a known distribution to p(z|x).
 
     ```none
-    f_t(z) = f_0(z)**(1 - t / T) * (p(z) p(x|z))**(t / T)
+    f_t(z) = f_0(z)**(1 - b_t) * (p(z) p(x|z))**b_t
     log w  = sum_t log f_t(z_(t-1)) - log f_(t-1)(z_(t-1))
     log p(x) ~ log(1 / C sum_c w_c)
     ```
 
-    where z_t is a step of Hamiltonian Monte Carlo on f_t from z_(t-1). Use it
+    where z_t is a step of Hamiltonian Monte Carlo on f_t from z_(t-1), and b_t
+    rises from 0 to 1 along a sigmoid, slowly at first and at last. Use it
     where the `pareto_k` of `VAE.marginal_log_likelihood` says that the
     posterior does not cover enough: chains find what the encoder misses. A
     lower bound on average, tight as T grows, from whichever f_0.

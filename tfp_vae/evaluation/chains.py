@@ -12,7 +12,7 @@ from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import ROWS, Examples, prepared
 from tfp_vae.evaluation.joint import joint_of
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
-from tfp_vae.substrate import Tensor, tfd, tfp, tfp_seed
+from tfp_vae.substrate import Tensor, samplers, tfd, tfp, tfp_seed
 
 __all__ = [
     "PILOTS",
@@ -27,6 +27,9 @@ __all__ = [
 # fast the step size goes there: twofold in some twenty updates.
 _ACCEPTANCE = 0.75
 _ADAPTATION_RATE = 0.05
+
+# The sigmoid of the powers runs from minus this to this.
+_SIGMOID_TO = 5.0
 
 #: Chains beside the others, from which the step size is learned: the others, if
 #: it depended on where they are, would have biased weights.
@@ -144,16 +147,39 @@ class Settings(NamedTuple):
                 )
             )
 
-        _, log_weights, results = tfp.mcmc.sample_annealed_importance_chain(
-            self.num_steps,
-            proposal_log_prob_fn=first,
-            target_log_prob_fn=last,
-            current_state=z,
-            make_kernel_fn=kernel,
-            seed=seed,
+        powers = ops.convert_to_tensor(self.powers(), z.dtype)
+
+        def density(t: Tensor) -> Callable[[Tensor], Tensor]:
+            power = ops.take(powers, t)
+            return lambda z: (1.0 - power) * first(z) + power * last(z)
+
+        def step(t: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+            z, log_weights, results, seed = state
+            seed, seed_now = ops.unstack(samplers.split_seed(seed, 2), 2)
+            rise = ops.take(powers, t + 1) - ops.take(powers, t)
+            log_weights = log_weights + rise * (last(z) - first(z))
+            z, results = kernel(density(t + 1)).one_step(
+                z, results, seed=seed_now
+            )
+            return z, log_weights, results, seed
+
+        results = kernel(density(0)).bootstrap_results(z)
+        zeros = ops.zeros_like(results.accepted)
+        _, log_weights, results, _ = ops.fori_loop(
+            0, self.num_steps, step, (z, zeros, results, seed)
         )
-        acceptance = results.inner_results.accepted / self.num_steps
+        acceptance = results.accepted / self.num_steps
         return log_weights[PILOTS:], acceptance[PILOTS:]
+
+    def powers(self) -> np.ndarray:
+        """The power of the last density after each step, `[T + 1]`.
+
+        A sigmoid from 0 to 1, slow at both ends: there a density that is
+        narrower by far than the other gives way to it, or takes over.
+        """
+        time = np.linspace(-_SIGMOID_TO, _SIGMOID_TO, self.num_steps + 1)
+        sigmoid = 1.0 / (1.0 + np.exp(-time))
+        return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
 
 class Problem(NamedTuple):

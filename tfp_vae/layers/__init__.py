@@ -3,6 +3,8 @@
 from tfp_vae.layers.distribution_layer import DistributionLayer
 from tfp_vae.layers.flows import (
     AffineCoupling,
+    AutoregressiveNetwork,
+    AutoregressiveTransform,
     FlowTransform,
     InverseAutoregressive,
     InvertibleLinear,
@@ -78,6 +80,8 @@ from tfp_vae.layers.sample import (
 
 __all__ = [
     "AffineCoupling",
+    "AutoregressiveNetwork",
+    "AutoregressiveTransform",
     "CategoricalMixtureOfOneHotCategorical",
     "Composite",
     "DiscretizedLogistic",

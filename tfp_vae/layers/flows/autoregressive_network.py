@@ -241,26 +241,22 @@ class AutoregressiveTransform(OnDistribution):
             )
         self.made = made
 
-    def _build_made(self, shape: Any) -> None:
+    def __call__(self, distribution: Any, **kwargs: Any) -> Any:
+        shape = getattr(distribution, "event_shape", None)
+        if shape is None:
+            shape = getattr(distribution, "shape", ())
         # Keras builds nothing by the shape of a distribution.
-        if not self.made.built:
+        if not self.made.built and len(shape):
             self.made.build((None, int(shape[-1])))
+        return super().__call__(distribution, **kwargs)
 
     def call(self, distribution: tfd.Distribution) -> tfd.Distribution:
-        self._build_made(distribution.event_shape)
-
         def shift_and_log_scale(y: Tensor) -> Any:
             return ops.unstack(self.made(y), 2, axis=-1)
 
         return tfd.TransformedDistribution(
             distribution, tfb.MaskedAutoregressiveFlow(shift_and_log_scale)
         )
-
-    def compute_output_spec(
-        self, distribution: keras.KerasTensor
-    ) -> keras.KerasTensor:
-        self._build_made(distribution.shape)
-        return super().compute_output_spec(distribution)
 
     def get_config(self) -> dict[str, Any]:
         return {

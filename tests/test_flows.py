@@ -19,6 +19,8 @@ from tests.support import (
 )
 from tfp_vae.layers import (
     AffineCoupling,
+    AutoregressiveNetwork,
+    AutoregressiveTransform,
     FlowTransform,
     Head,
     IndependentBernoulli,
@@ -271,6 +273,58 @@ def test_masked_autoregressive_is_that_of_tfp():
     )
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+def test_autoregressive_network_sees_what_comes_before(conditional):
+    more = {"conditional": True, "conditional_event_shape": 2}
+    layer = AutoregressiveNetwork(
+        3,
+        hidden_units=[12],
+        input_order=[2, 3, 1],
+        activation="tanh",
+        **more if conditional else {},
+    )
+    layer.build((None, 3))
+    scattered(layer)
+    given = {"conditional_input": CONTEXT[:1]} if conditional else {}
+
+    def first(x):
+        y = layer(ops.reshape(x, (-1, 3)), **given)
+        return ops.reshape(y, (*ops.shape(x), 3))[..., 0]
+
+    depends = jacobians(first, points(2, 3)) != 0
+    # Input 2 is the first, input 0 the second, input 1 the last.
+    exact = [[False, False, True], [True, False, True], [False] * 3]
+    np.testing.assert_array_equal(depends, [exact] * 2)
+    config = keras.saving.serialize_keras_object(layer)
+    again = keras.saving.deserialize_keras_object(config)
+    assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
+
+
+def test_autoregressive_transform_as_in_tfp_layers(tmp_path):
+    made = AutoregressiveNetwork(2, hidden_units=[8], activation="relu")
+    model = tfp_vae.Sequential(
+        [
+            keras.Input((4,)),
+            MultivariateNormalDiag(2),
+            AutoregressiveTransform(made),
+        ]
+    )
+    model.compile("adam", loss=NegativeLogLikelihood())
+    inputs = points(16, 4)
+    model.fit(inputs, points(16, 2), verbose=0)
+    x = points(16, 2)
+    m, s = np.moveaxis(numpy(made(x)), -1, 0)
+    base = MultivariateNormalDiag(2)(inputs)
+    exact = numpy(base.log_prob((x - m) * np.exp(-s))) - s.sum(-1)
+    found = numpy(model(inputs).log_prob(x))
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-4)
+    model.save(tmp_path / "made.keras")
+    again = keras.saving.load_model(tmp_path / "made.keras")
+    np.testing.assert_allclose(again(inputs).log_prob(x), found, rtol=1e-5)
+    with pytest.raises(ValueError, match="params=3"):
+        AutoregressiveTransform(AutoregressiveNetwork(3))
+
+
 def operations(size):
     """How many operations the sequential direction is traced to."""
     layer = MaskedAutoregressive(hidden_units=(4,))
@@ -310,6 +364,8 @@ def test_by_itself_it_is_a_density_whose_weights_all_train():
     exact = -numpy(fast(lambda x: layer(None).log_prob(x))(x)).mean()
     history = model.fit(x, x, batch_size=32, verbose=0).history
     np.testing.assert_allclose(history["loss"], exact, rtol=1e-4)
+    # As in tfp.layers, nothing may come in.
+    assert layer(np.zeros((5, 0), "float32")).batch_shape == (5,)
     for weight, value in zip(model.trainable_variables, before, strict=True):
         assert (numpy(weight) != value).any(), weight.path
 

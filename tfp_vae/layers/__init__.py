@@ -3,6 +3,8 @@
 from tfp_vae.layers.distribution_layer import DistributionLayer
 from tfp_vae.layers.flows import (
     AffineCoupling,
+    AutoregressiveNetwork,
+    AutoregressiveTransform,
     FlowTransform,
     InverseAutoregressive,
     InvertibleLinear,
@@ -80,6 +82,8 @@ from tfp_vae.layers.table_features import TableFeatures
 
 __all__ = [
     "AffineCoupling",
+    "AutoregressiveNetwork",
+    "AutoregressiveTransform",
     "CategoricalMixtureOfOneHotCategorical",
     "Composite",
     "DiscretizedLogistic",

@@ -4,6 +4,10 @@ from tfp_vae.layers.flows.autoregressive import (
     InverseAutoregressive,
     MaskedAutoregressive,
 )
+from tfp_vae.layers.flows.autoregressive_network import (
+    AutoregressiveNetwork,
+    AutoregressiveTransform,
+)
 from tfp_vae.layers.flows.coupling import AffineCoupling, SplineCoupling
 from tfp_vae.layers.flows.linear import InvertibleLinear, Permutation
 from tfp_vae.layers.flows.normalizing_flow import NormalizingFlow
@@ -11,6 +15,8 @@ from tfp_vae.layers.flows.transform import FlowTransform
 
 __all__ = [
     "AffineCoupling",
+    "AutoregressiveNetwork",
+    "AutoregressiveTransform",
     "FlowTransform",
     "InverseAutoregressive",
     "InvertibleLinear",

@@ -49,7 +49,7 @@ class NormalizingFlow(DistributionLayer):
         inputs: of a head `[B, params_size of the base]`, with the context
             behind it `[B, params_size of the base + context_size]`. Of a prior
             None or the context, `[B, context_size]`; without a context data
-            `[B, *event]`, of which it takes no more than B.
+            `[B, *event]`, of which it takes no more than B, or `[B, 0]`.
         context: `[B, context_size]`, in place of the last parameters.
 
     Returns:
@@ -189,6 +189,8 @@ class NormalizingFlow(DistributionLayer):
         )
 
     def _batch_of_data(self, inputs: Tensor) -> Any:
+        if inputs.shape[-1] == 0:
+            return ops.shape(inputs)[:-1]  # parameters, of which it has none
         rank = len(inputs.shape) - len(self.event_shape)
         if rank < 1 or tuple(inputs.shape)[rank:] != self.event_shape:
             raise ValueError(
@@ -205,7 +207,7 @@ class NormalizingFlow(DistributionLayer):
     ) -> tuple[int | None, ...]:
         if self.base is not None:
             return self.base.compute_output_shape(input_shape)
-        if self.context_size:
+        if self.context_size or input_shape[-1] == 0:
             return (*input_shape[:-1], *self.event_shape)
         return tuple(input_shape)
 

@@ -7,7 +7,7 @@ import numpy as np
 from tfp_vae.substrate import tfp_seed
 from tfp_vae.testing.case import DRAWS, Case
 from tfp_vae.testing.events import SIGMAS, Sampled, scores, unconstrained
-from tfp_vae.testing.mass import Array
+from tfp_vae.testing.mass import Array, place_of
 from tfp_vae.testing.verdicts import NotApplicable, require
 
 __all__ = [
@@ -132,7 +132,7 @@ def _check_counts(case: Case, integral: Sampled, counts: Array) -> None:
     log = math.log(2.0 * len(integral.x) / _FALSE_ALARM)
     bound = np.sqrt(2.0 * log * expected) + log
     apart = np.abs(counts - expected) - bound
-    worst = np.unravel_index(np.argmax(apart), apart.shape)
+    worst = place_of(np.argmax(apart), apart.shape)
     require(
         apart <= 0,
         "Draws must follow the density",

@@ -168,11 +168,14 @@ def check_stein(case: Case) -> None:
         tame = tame & np.isfinite(spread)
         known_any |= bool(tame.any())
         error = SIGMAS * spread / math.sqrt(_SCORED)
+        apart = np.where(tame, np.abs(mean) - error, -np.inf)
+        worst = place_of(np.argmax(apart), apart.shape)
         require(
-            (np.abs(mean) <= error + case.tolerance(1e-4)) | ~tame,
+            apart <= case.tolerance(1e-4),
             "Draws must have the slopes of the density (Stein's identities)",
-            f"{name} = {mean} +- {error} instead of 0, for {case} (another "
-            "scale in log_prob than in the sampler?)",
+            f"{name} = {mean[worst]:.4f} +- {error[worst]:.4f} instead of 0, "
+            f"in number {worst[len(case.batch_shape) :]} of the event, for "
+            f"{case} (another scale in log_prob than in the sampler?)",
         )
     if not known_any:
         raise NotApplicable("slopes are too heavy-tailed")

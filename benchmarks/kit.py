@@ -113,7 +113,7 @@ def tables(results):
     ]
     lines += [
         "",
-        "| backend | faults caught | right targets blamed | seconds a class, "
+        "| backend | faults caught | right targets blamed | CPU seconds, "
         "median and most |",
         "| --- | --- | --- | --- |",
     ]

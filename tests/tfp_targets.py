@@ -151,7 +151,9 @@ _LEAKS = (
 #: On JAX alone.
 KNOWN_ON_JAX = {
     **{name: {"dtype"} for name in _LEAKS},
-    # Outcomes past the last one are given a density, and a cdf that cannot be
-    # compiled.
-    "Categorical": {"outside", "cdf"},
+    # The mean cannot be traced.
+    "Kumaraswamy": {"broadcast", "dtype"},
+    # Outcomes past the last one are given a density, and the cdf cannot be
+    # compiled, nor traced for shapes and dtypes.
+    "Categorical": {"outside", "cdf", "broadcast", "dtype"},
 }

@@ -11,7 +11,7 @@ from keras import ops
 from tfp_vae.substrate import tfd
 from tfp_vae.testing.case import Case
 from tfp_vae.testing.implemented import is_derived
-from tfp_vae.testing.mass import Array, UnknownMassError
+from tfp_vae.testing.mass import Array, UnknownMassError, place_of
 from tfp_vae.testing.verdicts import NotApplicable, Violation, require
 
 __all__ = [
@@ -69,7 +69,7 @@ def check_prob(case: Case) -> None:
     x = case.points
     prob, exact = case.ask("prob", x), np.exp(case.log_prob(x))
     good = np.isclose(prob, exact, rtol=case.tolerance(1e-4), atol=1e-30)
-    worst = np.unravel_index(np.argmin(good), good.shape)
+    worst = place_of(np.argmin(good), good.shape)
     require(
         good,
         "prob must be exp(log_prob)",
@@ -108,7 +108,7 @@ def check_cdf(case: Case) -> None:
         exact = np.where(slack < _TOLERANCE, exact, cdf)
     error = np.abs(cdf - exact)
     tolerance = case.tolerance(_TOLERANCE) + mass.noise
-    worst = np.unravel_index(np.argmax(np.nan_to_num(error, nan=2)), x.shape)
+    worst = place_of(np.argmax(np.nan_to_num(error, nan=2)), x.shape)
     require(
         error <= tolerance,
         "cdf must be the mass at or below a value",
@@ -123,9 +123,7 @@ def check_cdf(case: Case) -> None:
     for name, values in found.items():
         other = to_cdf[name](values)
         error = np.abs(other - cdf)
-        worst = np.unravel_index(
-            np.argmax(np.nan_to_num(error, nan=2)), x.shape
-        )
+        worst = place_of(np.argmax(np.nan_to_num(error, nan=2)), x.shape)
         require(
             error <= tolerance,
             f"{name} must agree with cdf",
@@ -150,7 +148,7 @@ def check_quantile(case: Case) -> None:
     else:
         at = mass.cdf(x)
         good = np.abs(at - levels) <= _INTERPOLATION + noise
-    worst = np.unravel_index(np.argmin(good), good.shape)
+    worst = place_of(np.argmin(good), good.shape)
     require(
         good,
         "quantile must invert the cdf",

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from tfp_vae.substrate import Tensor, tfb, tfd, tfp
-from tfp_vae.testing.mass import Array
+from tfp_vae.testing.mass import Array, first_place
 from tfp_vae.testing.verdicts import NotApplicable
 
 __all__ = ["SIGMAS", "Sampled", "sampled_mass", "scores", "unconstrained"]
@@ -186,7 +186,7 @@ def _importance(case: Case) -> Sampled:
     near = log_g.reshape(_DRAWS, *batch) >= np.quantile(log_g, 0.2)
     bad = np.isnan(log_prob) & inside & near
     if bad.any():
-        at = tuple(np.argwhere(bad)[0])
+        at = first_place(bad)
         flaw = (
             f"log_prob is nan at {found['x'][at].tolist()}, for distribution "
             f"{at[1:]}"
@@ -266,7 +266,7 @@ def _outcomes(case: Case) -> Sampled:
     log_prob = case.log_prob(x)
     flaw = ""
     if np.isnan(log_prob).any():
-        at = tuple(np.argwhere(np.isnan(log_prob))[0])
+        at = first_place(np.isnan(log_prob))
         flaw = f"log_prob is nan at {x[at].tolist()}"
     log_prob = np.where(seen & ~np.isnan(log_prob), log_prob, -np.inf)
     return Sampled(

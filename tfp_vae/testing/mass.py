@@ -5,7 +5,7 @@ held against them. Its own draws only say where to look first.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,8 @@ __all__ = [
     "Mass",
     "UnknownMassError",
     "continuous_mass",
+    "first_place",
+    "place_of",
 ]
 
 #: Values of numpy, float64 unless they say another dtype.
@@ -44,6 +46,16 @@ _X, _W = np.polynomial.legendre.leggauss(_NODES)
 _ROUGH = (_W[:, None] * np.polynomial.legendre.legvander(_X, _NODES - 1))[
     :, -2:
 ] * (np.arange(_NODES)[-2:] + 0.5)
+
+
+def place_of(number: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """An index of a flat array as one of a shape, in plain integers."""
+    return tuple(int(i) for i in np.unravel_index(number, shape))
+
+
+def first_place(condition: Array) -> tuple[int, ...]:
+    """The index of the first that is true."""
+    return place_of(np.argmax(condition), condition.shape)
 
 
 class UnknownMassError(Exception):
@@ -258,7 +270,7 @@ def _nan(x: Array, values: Array, anchor: Array, unit: Array) -> str:
     """The NaN next to where the mass is, in words, or nothing."""
     distance = np.abs(x - anchor) / unit
     distance = np.where(np.isnan(values), distance, np.inf)
-    at = np.unravel_index(np.argmin(distance), distance.shape)
+    at = place_of(np.argmin(distance), distance.shape)
     if not distance[at] < _FAR:
         return ""
     return f"log_prob is nan at {x[at]:.4g}, for distribution {at[2:]}"
@@ -331,7 +343,7 @@ def _check_ends(
                 hidden > _HIDDEN * total, hidden / np.maximum(total, 1e-300), 0
             )
             continue
-        at = np.unravel_index(np.argmax(hidden / total), hidden.shape)
+        at = place_of(np.argmax(hidden / total), hidden.shape)
         where = f"towards {end[at]:.4g}, for distribution {at}"
         if flat[at] or not np.isfinite(total[at]):
             raise UnknownMassError(

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from keras import ops
 
-from tfp_vae.testing.mass import Array, Mass, UnknownMassError
+from tfp_vae.testing.mass import Array, Mass, UnknownMassError, first_place
 
 __all__ = ["discrete_mass", "outcome_range", "strictly"]
 
@@ -116,7 +116,7 @@ def discrete_mass(case: Case) -> Mass:
         flaw = ""
         bad = np.isnan(found) & inside
         if bad.any():
-            at = tuple(np.argwhere(bad)[0])
+            at = first_place(bad)
             flaw = f"log_prob is nan at {x[at]:g}, for distribution {at[1:]}"
         found = np.where(inside & ~np.isnan(found), found, -np.inf)
         p = np.exp(found)

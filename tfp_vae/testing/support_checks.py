@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfp_vae.testing.case import Case
+from tfp_vae.testing.mass import first_place
 from tfp_vae.testing.outcomes import strictly
 from tfp_vae.testing.verdicts import NotApplicable, require
 
@@ -68,7 +69,7 @@ def check_tails(case: Case) -> None:
         # An end within the density is one of the support.
         if not bad.any():
             continue
-        at = tuple(np.argwhere(bad)[0])
+        at = first_place(bad)
         require(
             False,
             "In the tails log_prob must be finite wherever it can be",

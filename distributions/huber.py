@@ -257,7 +257,7 @@ class Huber(SymmetricLocationScale):
         # lost by the stop: nothing depends on the unit.
         core = ops.stop_gradient(ops.minimum(delta, 1.0))
         squares = ops.square(core) * (1.0 + tails)
-        squares += 2.0 * tails * ops.square(core / delta)
+        squares += 2.0 * tails / ops.square(delta / core)
         return self._over_batch(scale / core * ops.sqrt(squares))
 
     def _entropy(self) -> Tensor:

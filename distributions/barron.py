@@ -39,27 +39,30 @@ class Barron(SymmetricLocationScale):
     ```
 
     the density whose negative logarithm is the general robust loss of the
-    standardised residual, plus a constant. Any `alpha >= 0` will do; below 0
-    the density does not integrate. `alpha = 0` is `tfd.Cauchy(loc, sqrt(2)
+    standardised residual, plus a constant. Any `alpha >= 0` is allowed; below
+    0 the density does not integrate. `alpha = 0` is `tfd.Cauchy(loc, sqrt(2)
     scale)`, 1 the Charbonnier or pseudo-Huber density, 2 `tfd.Normal(loc,
     scale)`, and larger ones have lighter tails still. All logarithms are in
     nats.
 
     Log Z is a Chebyshev fit, good to 1e-14 in float64, with its derivative.
     Tails and quantiles are integrals by 44 Gauss nodes (20 in float32). Samples
-    are drawn by the inverse cdf and reparameterised in all three parameters.
+    are drawn by the inverse cdf and reparameterised in all three parameters, up
+    to second derivatives. `kl_divergence` with another member of the family,
+    `HyperbolicSecant`, Normal or Laplace is by quadrature, with an error below
+    1e-5 (1 + KL), and for alpha of 1/4 or more below 1e-8 (1 + KL) in float64.
 
     The mean is `loc` for `alpha > 0` and undefined at 0. The variance is finite
     for `alpha > 0`, though it rises as exp(0.22 / alpha), and undefined at 0.
 
     #### The derivative in alpha
 
-    It is continuous from the right at 0, and everywhere else but at 2. There
+    It is continuous from the right at 0, and everywhere else except at 2: there
     rho = r**2 / 2 + (alpha - 2) (log(r**2 / b) - 1) r**2 / 4 + ..., so that the
     true derivative of the log density is infinite, as `log b`, for all
-    residuals but |r| = 1. At just 2 the gradient is the finite one that belongs
-    to b = 1e-10 (1e-20 in float64); its mean over the density is zero, as that
-    of a score must be.
+    residuals except |r| = 1. At exactly 2 the gradient is the finite one that
+    belongs to b = 1e-10 (1e-20 in float64); its mean over the density is zero,
+    as that of a score must be.
 
     #### Examples
 

@@ -36,10 +36,10 @@ __all__ = [
 _LOG_2 = math.log(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
-# For each precision: the least distance of alpha from 2 that is told from 0, as
-# log |alpha - 2| is infinite there (below the spacing of numbers about 2); the
-# size of the Chebyshev coefficients that are left out; the number of nodes of a
-# tail integral; and the nats after which it is cut off.
+# For each precision: the smallest distance of alpha from 2 that does not count
+# as 0, where log |alpha - 2| is infinite (it is below the spacing of numbers
+# about 2); the size below which Chebyshev coefficients are left out; the number
+# of nodes of a tail integral; and the nats after which it is cut off.
 _FLOOR = {"float32": 1e-10, "float64": 1e-20}
 _COEFFICIENTS_FROM = {"float32": 1e-9, "float64": 0.0}
 _NODES = {"float32": 20, "float64": 44}

@@ -342,7 +342,10 @@ class _Composite(tfd.Distribution):
         ]
         order = np.argsort([c for block in self._columns for c in block])
         return tfb.Chain(
-            [tfb.Permute(order), tfb.Blockwise(parts, block_sizes=sizes)]
+            [
+                tfb.Permute(order.astype("int32")),
+                tfb.Blockwise(parts, block_sizes=sizes),
+            ]
         )
 
     def _entropy(self) -> Tensor:

@@ -122,7 +122,7 @@ class DiscretizedLogistic(
     outcomes `log_prob` interpolates, and is an error under `validate_args`.
 
     `mean`, `variance` and `entropy` are sums over all outcomes: exact, and as
-    many times dearer than `log_prob`. The mode is the whole number next to
+    many times as expensive as `log_prob`. The mode is the whole number next to
     `loc`, or an end where its tail is heavier.
 
     #### Examples

@@ -65,12 +65,15 @@ class Gibbs(LocationScale):
     One that does not, such as Tukey's biweight, is refused when the
     distribution is made outside of a compiled function; within one, where
     nothing can be refused, its log density is NaN. On a bounded support any
-    energy will do.
+    energy is allowed.
 
-    Whether power-law tails have a mean and a variance is told from the energy
-    about |r| = 1e17 (1e30 in float64): what is infinite is inf, what is
-    undefined NaN. The mode is the lowest energy, the one next to `loc` if there
-    are several; it moves with `loc` and `scale` only.
+    Whether power-law tails have a mean and a variance is read from the energy
+    at about |r| = 1e17 (1e30 in float64): what is infinite is inf, what is
+    undefined is NaN. The mode is the lowest energy, the one next to `loc` if
+    there are several; it moves with `loc` and `scale` only.
+
+    The divergence of two is by quadrature, with an error of about 1e-6, or 1e-4
+    where the energy of the second has a kink.
 
     #### Examples
 

@@ -35,7 +35,9 @@ def _energy(r: Tensor, delta: Tensor) -> Tensor:
     """H(r), without a branch: m (|r| - m / 2) with m = min(|r|, delta)."""
     size = ops.abs(r)
     # A number, also where both are infinite: inf - inf / 2 would be NaN.
-    inner = ops.minimum(size, ops.minimum(delta, largest(delta)))
+    limit = ops.where(delta < largest(delta), delta, largest(delta))
+    # Not `minimum`, which on JAX multiplies an infinite gradient by 0.
+    inner = ops.where(size < limit, size, limit)
     return inner * (size - 0.5 * inner)
 
 
@@ -255,7 +257,7 @@ class Huber(SymmetricLocationScale):
         # lost by the stop: nothing depends on the unit.
         core = ops.stop_gradient(ops.minimum(delta, 1.0))
         squares = ops.square(core) * (1.0 + tails)
-        squares += 2.0 * tails * ops.square(core / delta)
+        squares += 2.0 * tails / ops.square(delta / core)
         return self._over_batch(scale / core * ops.sqrt(squares))
 
     def _entropy(self) -> Tensor:

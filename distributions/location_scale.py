@@ -177,14 +177,9 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
         # The mass of nothing and of everything is constant. No gradient is
         # asked for there, which would be 0 times infinity.
         r = ops.where(has_all | has_none, 0.0, distance) / scale
-        if log:
-            mass, none, everything = (
-                self._log_mass_below(r, upper),
-                -math.inf,
-                0,
-            )
-        else:
-            mass, none, everything = self._mass_below(r, upper), 0.0, 1.0
+        none, everything = (-math.inf, 0.0) if log else (0.0, 1.0)
+        mass_below = self._log_mass_below if log else self._mass_below
+        mass = mass_below(r, upper)
         return ops.where(has_all, everything, ops.where(has_none, none, mass))
 
     @in_single_precision

@@ -198,6 +198,7 @@ def test_discretized_of_no_number():
         (3e38, 1.0, 20),
         (3e38, 1e-3, 20),
         (-1e30, 1e-20, -20),
+        (-1e30, 1e-15, -20),
     ],
 )
 def test_discretized_where_the_quotient_overflows(loc, scale, at):
@@ -213,6 +214,8 @@ def test_discretized_where_the_quotient_overflows(loc, scale, at):
     assert (numpy(found.cdf(y)) == (y >= at)).all()
     assert float(found.mean()) == float(found.mode()) == at
     assert float(found.variance()) == float(found.entropy()) == 0
+    if scale < 1e-18:
+        return  # its square underflows, by which JAX divides in a gradient
     for method in ("log_prob", "prob", "cdf", "log_cdf", "mean", "entropy"):
         for gradient in gradients(
             lambda *p, method=method: (

@@ -392,8 +392,10 @@ def test_an_estimate_by_annealing_that_is_too_low_is_told():
         found = annealed_importance_sampling(
             RIGHT, far, 2, 4, step_size=1e-3, initial="prior", seed=0
         )
-    assert told[0].filename == __file__
-    assert 'num_steps=2, or initial="posterior"' in str(told[0].message)
+    # On JAX, TFP's own warnings are among them.
+    (told,) = [w for w in told if "by annealing" in str(w.message)]
+    assert told.filename == __file__
+    assert 'num_steps=2, or initial="posterior"' in str(told.message)
     assert (found.importance_bound - found.log_likelihood > 5).mean() > 0.3
     # The encoder is exact: each importance weight is p(x). float32 densities of
     # about -100.

@@ -41,7 +41,8 @@ class PosteriorCollapse(keras.callbacks.Callback):
     single steps as it is.
 
     Args:
-        x: data, `[N, *event]`, of which the first 1,024 examples count.
+        x: data, `[N, *event]`, or a dict of them and of conditions, of which
+            the first 1,024 examples count.
         threshold: nats, averaged over the examples.
         patience: how many times in a row a coordinate is found inactive
             before it counts as collapsed.

@@ -41,7 +41,8 @@ class PosteriorCollapse(keras.callbacks.Callback):
     single steps as it is.
 
     Args:
-        x: data, `[N, *event]`, of which the first 1,024 examples count.
+        x: data, `[N, *event]`, or a dict of them and of conditions, of which
+            the first 1,024 examples count.
         threshold: nats, averaged over the examples.
         patience: how many times in a row a coordinate is found inactive
             before it counts as collapsed.
@@ -97,7 +98,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
         self._times = 0
         self._warned = False
         # A model that cannot be watched is refused now, not after an epoch.
-        self._kl(slice(1))
+        self._kl(self._rows(0, 1))
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
@@ -109,12 +110,13 @@ class PosteriorCollapse(keras.callbacks.Callback):
         if logs is not None:
             logs["active_units"] = self._active_units
 
-    def _kl(self, rows: slice) -> np.ndarray:
+    def _rows(self, start: int, end: int) -> Any:
+        return keras.tree.map_structure(lambda a: a[start:end], self._x)
+
+    def _kl(self, x: Any) -> np.ndarray:
         """The KL of each coordinate, summed over examples, `[*latent]`."""
         # Not compiled: on JAX it would be anew, with the weights of the epoch.
-        x = keras.tree.map_structure(
-            lambda a: ops.convert_to_tensor(a[rows]), self._x
-        )
+        x = keras.tree.map_structure(ops.convert_to_tensor, x)
         posterior = self.model.encode(x)
         prior = prior_of(self.model, posterior, x)
         kl = coordinate_kl(posterior, prior, _SAMPLES, tfp_seed(_SEED))
@@ -123,7 +125,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
     def _look(self) -> None:
         count = len(x_of(self._x))
         starts = range(0, count, _BATCH)
-        kl = sum(self._kl(slice(a, a + _BATCH)) for a in starts)
+        kl = sum(self._kl(self._rows(a, a + _BATCH)) for a in starts)
         inactive = kl / count <= self.threshold
         self._active_units = int((~inactive).sum())
         self._times = np.where(inactive, self._times + 1, 0)

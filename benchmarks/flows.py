@@ -84,9 +84,9 @@ def model(name: str) -> tfp_vae.VAE:
 
 def main() -> None:
     """Runs the benchmark."""
-    parser = arguments(__doc__.splitlines()[0], rounds=7)
-    parser.add_argument("--examples", type=int, default=12_800)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser = arguments(__doc__.splitlines()[0], rounds=5)
+    parser.add_argument("--examples", type=int, default=NETWORK.examples)
+    parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
     x = np.random.default_rng(0).random((options.examples, *NETWORK.shape))
     x = (x > 0.8).astype("float32")

@@ -13,7 +13,11 @@ from tfp_vae.layers.flows.network import apply_network, bounded
 from tfp_vae.layers.flows.transform import NetworkTransform
 from tfp_vae.substrate import Tensor, repeat, tfb
 
-__all__ = ["InverseAutoregressive", "MaskedAutoregressive"]
+__all__ = [
+    "InverseAutoregressive",
+    "MaskedAutoregressive",
+    "MaskedAutoregressiveBijector",
+]
 
 
 class _Autoregressive(FlowBijector):
@@ -29,6 +33,8 @@ class _Autoregressive(FlowBijector):
         validate_args: as in TFP.
         name: as in TFP.
     """
+
+    _is_bounded = True
 
     def __init__(
         self,
@@ -58,7 +64,7 @@ class _Autoregressive(FlowBijector):
             self._activation,
         )
         shift, log_scale = ops.split(raw, 2, axis=-1)
-        return shift, bounded(log_scale)
+        return shift, bounded(log_scale) if self._is_bounded else log_scale
 
     def _in_turn(
         self, update: Callable[[Tensor, Tensor], Tensor], start: Tensor
@@ -85,7 +91,7 @@ class _Autoregressive(FlowBijector):
         return repeat(len(self._order) - 1, step, ops.zeros_like(start))
 
 
-class _MaskedAutoregressive(_Autoregressive):
+class MaskedAutoregressiveBijector(_Autoregressive):
     """y_i = x_i exp(s_i) + m_i, of which s and m are given by y before i."""
 
     def __init__(
@@ -95,10 +101,12 @@ class _MaskedAutoregressive(_Autoregressive):
         from_context: Tensor | None,
         activation: Callable[[Tensor], Tensor],
         order: Sequence[int],
+        is_bounded: bool = True,
         validate_args: bool = False,
         name: str = "MaskedAutoregressive",
     ) -> None:
         parameters = dict(locals())
+        self._is_bounded = is_bounded
         super().__init__(
             kernels,
             biases,
@@ -255,7 +263,7 @@ class MaskedAutoregressive(_AutoregressiveLayer):
         https://arxiv.org/abs/1502.03509
     """
 
-    _bijector = _MaskedAutoregressive
+    _bijector = MaskedAutoregressiveBijector
 
 
 @keras.saving.register_keras_serializable("tfp_vae")

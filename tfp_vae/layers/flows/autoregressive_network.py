@@ -7,10 +7,13 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int, vector_size
+from tfp_vae.layers.flows.autoregressive import MaskedAutoregressiveBijector
+from tfp_vae.layers.flows.flow import Flow
 from tfp_vae.layers.flows.masks import made_masks
 from tfp_vae.layers.flows.network import apply_network
+from tfp_vae.layers.flows.transform import value_of
 from tfp_vae.layers.sample import OnDistribution
-from tfp_vae.substrate import Tensor, tfb, tfd
+from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["AutoregressiveNetwork", "AutoregressiveTransform"]
 
@@ -96,8 +99,15 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def _order(self, size: int) -> list[int]:
-        """The inputs, first to last."""
+    def order(self, size: int) -> list[int]:
+        """The inputs, first to last.
+
+        Args:
+            size: how many there are.
+
+        Returns:
+            The numbers 0 to size - 1.
+        """
         given = self.input_order
         if given == "left-to-right":
             return list(range(size))
@@ -119,7 +129,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
                 f"Received: vectors of {size}."
             )
         self._masks = made_masks(
-            self._order(size),
+            self.order(size),
             self.hidden_units,
             self.params,
             self.conditional,
@@ -148,6 +158,20 @@ class AutoregressiveNetwork(keras.layers.Layer):
                 name="conditional_kernel",
             )
 
+    def tensors(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The masked kernels and the biases.
+
+        Returns:
+            `[inputs, outputs]` each, and `[outputs]` each.
+        """
+        kernels = tuple(
+            value_of(kernel) * ops.cast(mask, kernel.dtype)
+            for kernel, mask in zip(self._kernels, self._masks, strict=True)
+        )
+        if not self.use_bias:
+            return kernels, tuple(ops.zeros_like(k[0]) for k in kernels)
+        return kernels, tuple(map(value_of, self._biases))
+
     def call(
         self, inputs: Tensor, conditional_input: Tensor | None = None
     ) -> Tensor:
@@ -162,13 +186,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
             from_context = ops.matmul(
                 conditional_input, self._conditional_kernel
             )
-        kernels = [
-            kernel * ops.cast(mask, self.compute_dtype)
-            for kernel, mask in zip(self._kernels, self._masks, strict=True)
-        ]
-        biases = self._biases or [0.0] * len(kernels)
         outputs = apply_network(
-            inputs, kernels, biases, from_context, self.activation
+            inputs, *self.tensors(), from_context, self.activation
         )
         shape = (*ops.shape(inputs)[:-1], self.params, inputs.shape[-1])
         return ops.swapaxes(ops.reshape(outputs, shape), -1, -2)
@@ -242,21 +261,26 @@ class AutoregressiveTransform(OnDistribution):
         self.made = made
 
     def __call__(self, distribution: Any, **kwargs: Any) -> Any:
-        shape = getattr(distribution, "event_shape", None)
-        if shape is None:
-            shape = getattr(distribution, "shape", ())
+        shape: Any = ()
+        if isinstance(distribution, (tfd.Distribution, keras.KerasTensor)):
+            symbolic = isinstance(distribution, keras.KerasTensor)
+            shape = distribution.shape if symbolic else distribution.event_shape
         # Keras builds nothing by the shape of a distribution.
         if not self.made.built and len(shape):
             self.made.build((None, int(shape[-1])))
         return super().__call__(distribution, **kwargs)
 
     def call(self, distribution: tfd.Distribution) -> tfd.Distribution:
-        def shift_and_log_scale(y: Tensor) -> Any:
-            return ops.unstack(self.made(y), 2, axis=-1)
-
-        return tfd.TransformedDistribution(
-            distribution, tfb.MaskedAutoregressiveFlow(shift_and_log_scale)
+        kernels, biases = self.made.tensors()
+        bijector = MaskedAutoregressiveBijector(
+            kernels,
+            biases,
+            None,
+            self.made.activation,
+            tuple(self.made.order(int(distribution.event_shape[-1]))),
+            is_bounded=False,
         )
+        return Flow(distribution, bijector)
 
     def get_config(self) -> dict[str, Any]:
         return {

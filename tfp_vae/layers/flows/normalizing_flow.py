@@ -91,15 +91,19 @@ class NormalizingFlow(DistributionLayer):
         convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        is_head = isinstance(base, keras.layers.Layer)
-        if is_head and not isinstance(base, DistributionLayer):
+        is_layer = isinstance(base, keras.layers.Layer)
+        if is_layer and not isinstance(base, DistributionLayer):
             raise TypeError(
                 "The base of a flow is a distribution layer, such as "
                 "MultivariateNormalDiag(2), or an event size. Received: "
                 f"{base!r}."
             )
-        event_shape = base.event_shape if is_head else base
-        super().__init__(event_shape, convert_to_tensor_fn, **kwargs)
+        head = base if isinstance(base, DistributionLayer) else None
+        super().__init__(
+            base if head is None else head.event_shape,
+            convert_to_tensor_fn,
+            **kwargs,
+        )
         if isinstance(context_size, bool) or not (
             isinstance(context_size, int) and context_size >= 0
         ):
@@ -107,7 +111,7 @@ class NormalizingFlow(DistributionLayer):
                 "context_size is the width of the context, an int >= 0. "
                 f"Received: context_size={context_size!r}."
             )
-        self.base = base if is_head else None
+        self.base = head
         self.context_size = context_size
         self.transforms = _checked(transforms)
         context_shape = (context_size,) if context_size else None

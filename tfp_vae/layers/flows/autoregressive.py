@@ -180,7 +180,8 @@ class _AutoregressiveLayer(NetworkTransform):
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
         input_order: `"left-to-right"` or `"right-to-left"`.
-        **kwargs: of `NetworkTransform`.
+        kernel_initializer: of the hidden layers.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     _bijector: type[_Autoregressive]
@@ -190,9 +191,10 @@ class _AutoregressiveLayer(NetworkTransform):
         hidden_units: Sequence[int] = (64, 64),
         activation: Any = "relu",
         input_order: str = "left-to-right",
+        kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        super().__init__(hidden_units, activation, **kwargs)
+        super().__init__(hidden_units, activation, kernel_initializer, **kwargs)
         self.input_order = check_one_of(
             "input_order", input_order, ("left-to-right", "right-to-left")
         )

@@ -161,7 +161,8 @@ class _CouplingLayer(NetworkTransform):
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
         reverse: whether the first half is transformed in place of the last.
-        **kwargs: of `NetworkTransform`.
+        kernel_initializer: of the hidden layers.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(
@@ -169,9 +170,10 @@ class _CouplingLayer(NetworkTransform):
         hidden_units: Sequence[int] = (64, 64),
         activation: Any = "relu",
         reverse: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        super().__init__(hidden_units, activation, **kwargs)
+        super().__init__(hidden_units, activation, kernel_initializer, **kwargs)
         self.reverse = reverse
 
     def _params_per_element(self) -> int:
@@ -295,9 +297,12 @@ class SplineCoupling(_CouplingLayer):
         reverse: bool = False,
         num_bins: int = 8,
         bound: float = 5.0,
+        kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        super().__init__(hidden_units, activation, reverse, **kwargs)
+        super().__init__(
+            hidden_units, activation, reverse, kernel_initializer, **kwargs
+        )
         self.num_bins = check_positive_int("num_bins", num_bins)
         if not 2 <= self.num_bins <= 500:
             raise ValueError(

@@ -147,7 +147,7 @@ class NormalizingFlow(DistributionLayer):
         self, inputs: Tensor | None = None, context: Tensor | None = None
     ) -> tfd.Distribution:
         if inputs is not None and self.context_size and context is None:
-            check_width(self, inputs.shape[-1], self.num_parameters)
+            check_width(self, inputs.shape, self.num_parameters)
             split = self._num_base_parameters
             inputs, context = inputs[..., :split], inputs[..., split:]
             inputs = inputs if split else None

@@ -101,7 +101,7 @@ class RelaxedOneHotCategorical(DistributionLayer):
         return math.prod(canonical_event_shape(event_shape))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        check_width(self, input_shape[-1], self.num_parameters)
+        check_width(self, input_shape, self.num_parameters)
 
     def call(
         self, inputs: Tensor, training: bool | None = None

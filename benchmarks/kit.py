@@ -99,7 +99,8 @@ def shortened(message, length=150):
     """A message in one cell of a table."""
     if message is None:
         return "not caught"
-    text = " ".join(message.split()).replace("|", "\\|")
+    # Brackets would be links.
+    text = " ".join(message.split()).replace("|", "\\|").replace("[", "\\[")
     return text if len(text) <= length else text[: length - 3] + "..."
 
 

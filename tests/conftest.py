@@ -38,20 +38,19 @@ else:
         part.replace(path)
 
     # More than half of the time is compilation, and many tests compile the
-    # same, also those of another worker.
-    _folder = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+    # same, also those of another worker. What an older JAX (0.4.30) reads back
+    # on a CPU may give other numbers than what it wrote.
     if hasattr(lru_cache, "_CACHE_SUFFIX"):
         lru_cache.LRUCache.put = _put
-    else:  # an older JAX, which names its files otherwise
-        _folder /= os.environ.get("PYTEST_XDIST_WORKER", "alone")
-    for option, value in {
-        "jax_compilation_cache_dir": str(_folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-        # Those of XLA, for GPUs, would make the folder a part of each key.
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }.items():
-        if hasattr(jax.config, option):
+        for option, value in {
+            "jax_compilation_cache_dir": str(
+                Path(__file__).parents[1] / ".pytest_cache" / "jax"
+            ),
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+            # Those of XLA, for GPUs, would make the folder a part of each key.
+            "jax_persistent_cache_enable_xla_caches": "none",
+        }.items():
             jax.config.update(option, value)
 
 # Derandomised, so that a red build is a change in the code. The first example

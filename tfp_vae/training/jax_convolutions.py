@@ -114,10 +114,15 @@ def _rewritten_equation(equation: core.JaxprEqn) -> core.JaxprEqn:
         convolve = functools.partial(_turned, shape=result.shape)
     elif equation.params["dimension_numbers"] == _channels_last(lhs.ndim):
         return equation
+    # Under its name, which profiles show.
+    called = functools.update_wrapper(
+        functools.partial(convolve, **equation.params),
+        getattr(convolve, "func", convolve),
+    )
     # The one equation that calls it, on the variables of the old.
-    (replacement,) = jax.make_jaxpr(
-        jax.jit(functools.partial(convolve, **equation.params))
-    )(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs))).eqns
+    (replacement,) = jax.make_jaxpr(jax.jit(called))(
+        *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs))
+    ).eqns
     return replacement.replace(invars=equation.invars, outvars=equation.outvars)
 
 

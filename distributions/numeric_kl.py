@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 # Nodes on a panel, and panels on each side of each centre.
 _NODES = {"float32": 8, "float64": 14}
-_PANELS = {"float32": 16, "float64": 32}
+_PANELS = 32
 # The first panel, in scales of the narrower density; the others are each as
 # many times longer than the one before.
 _FIRST = 0.05
@@ -50,6 +50,18 @@ class _Standard(NamedTuple):
     log_reach: Callable[[float], Tensor]
 
 
+def _family(distribution: tfd.Distribution) -> type[tfd.Distribution]:
+    """The one below that it belongs to, with the density of that one."""
+    family = next(cls for cls in _FAMILIES if isinstance(distribution, cls))
+    if type(distribution)._log_prob is not family._log_prob:
+        raise NotImplementedError(
+            f"The KL divergence of {family.__name__} is not that of "
+            f"{type(distribution).__name__}, which derives from it and has a "
+            "_log_prob of its own. Register one by tfd.RegisterKL."
+        )
+    return family
+
+
 def _standard(distribution: tfd.Distribution) -> _Standard:
     """Reads one of the families below, in float32 at least."""
 
@@ -59,8 +71,9 @@ def _standard(distribution: tfd.Distribution) -> _Standard:
         is_half = dtype in ("float16", "bfloat16")
         return ops.cast(parameter, "float32") if is_half else parameter
 
+    family = _family(distribution)
     loc, scale = widened(distribution.loc), widened(distribution.scale)
-    if isinstance(distribution, Barron):
+    if family is Barron:
         alpha = widened(distribution.alpha)
         return _Standard(
             loc,
@@ -77,7 +90,7 @@ def _standard(distribution: tfd.Distribution) -> _Standard:
             lambda n: math.sqrt(2.0 * n),
         ),
         tfd.Laplace: (lambda size: size, math.log(2.0), lambda n: n),
-    }[type(distribution)]
+    }[family]
     return _Standard(
         loc,
         scale,
@@ -124,7 +137,7 @@ def _kl(a: _Standard, b: _Standard) -> Tensor:
             column(b.log_reach(_REACH[dtype])) - ops.log(fixed_zoom),
         )
     )
-    growth = np.linspace(0.0, 1.0, _PANELS[dtype])[:, None]
+    growth = np.linspace(0.0, 1.0, _PANELS)[:, None]
     growth = ops.convert_to_tensor(growth, dtype)
     edges = ops.exp(log_first + growth * (log_last - log_first))
     edges = ops.concatenate([0.0 * edges[..., :1, :], edges], axis=-2)
@@ -146,16 +159,25 @@ def _kl(a: _Standard, b: _Standard) -> Tensor:
             of_b = fixed_zoom * x + (of_b - ops.stop_gradient(of_b))
         log_p = -a.energy(ops.abs(r)) - column(a.log_z)
         log_q = ops.log(zoom) - b.energy(ops.abs(of_b)) - column(b.log_z)
-        terms = _integrand(
-            ops.maximum(log_p, _LOG_0), ops.maximum(log_q, _LOG_0)
+        terms = _weighted_integrand(
+            ops.maximum(log_p, _LOG_0),
+            ops.maximum(log_q, _LOG_0),
+            ops.log(weights * width),
         )
-        total = total + ops.sum(weights * width * terms, axis=(-2, -1))
+        total = total + ops.sum(terms, axis=(-2, -1))
     return total
 
 
-def _integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """p (exp(d) - 1 - d), d = log q - log p."""
-    difference, p = log_q - log_p, ops.exp(log_p)
+def _weighted_integrand(
+    log_p: Tensor, log_q: Tensor, log_weight: Tensor
+) -> Tensor:
+    """The weight times p (exp(d) - 1 - d), d = log q - log p.
+
+    Weight and density in one exponent: far out the weight times d, of which the
+    gradient would be a multiple, overflows where p is 0.
+    """
+    difference = log_q - log_p
+    log_q, p = log_q + log_weight, ops.exp(log_p + log_weight)
     is_near = difference < 1.0
     near = p * _excess(ops.where(is_near, difference, 0.0))
     # exp(d) may overflow where q is far above p.
@@ -169,13 +191,19 @@ def _kl_symmetric(
 
     The error is below 1e-5 (1 + KL) in float32, and 1e-8 (1 + KL) in float64
     for shapes of 1/4 and more. Infinite where a's tails are too heavy for b.
+
+    In float32 Cauchy's tails (alpha = 0) are followed for 1e17 scales: from a
+    shape s of b the share of 1e17**(s - 1) is left out, 1e-5 at s = 0.7.
+
+    Raises:
+        NotImplementedError: for a subclass with a density of its own.
     """
     dtype = keras.backend.standardize_dtype(a.dtype)
     divergence = _kl(_standard(a), _standard(b))
     if isinstance(a, Barron):
         # The energy of b grows as |r|**power, and Cauchy's density falls as
         # 1 / r**2. The tails of all other shapes have every moment.
-        power = {tfd.Normal: 2.0}.get(type(b), 1.0)
+        power = 2.0 if isinstance(b, tfd.Normal) else 1.0
         power = as_tensor(b.alpha) if isinstance(b, Barron) else power
         is_infinite = (as_tensor(a.alpha) == 0.0) & (power >= 1.0)
         divergence = ops.where(is_infinite, math.inf, divergence)
@@ -183,10 +211,10 @@ def _kl_symmetric(
 
 
 _OURS = (HyperbolicSecant, Barron)
-for _a in (*_OURS, tfd.Normal, tfd.Laplace):
-    for _b in (*_OURS, tfd.Normal, tfd.Laplace):
-        if _a in _OURS or _b in _OURS:
-            tfd.RegisterKL(_a, _b)(_kl_symmetric)
+_FAMILIES = (*_OURS, tfd.Normal, tfd.Laplace)
+for _a, _b in itertools.product(_FAMILIES, repeat=2):
+    if _a in _OURS or _b in _OURS:
+        tfd.RegisterKL(_a, _b)(_kl_symmetric)
 
 
 @tfd.RegisterKL(Gibbs, Gibbs)

@@ -447,6 +447,27 @@ def test_in_a_vae_nothing_is_inverted_and_all_is_saved(tmp_path, monkeypatch):
     assert loops
 
 
+# Of each base of bijectors one; the permutation is part of the second.
+@pytest.mark.parametrize("name", ["affine", "inverse"])
+def test_slices_keep_their_contexts(name):
+    q = flow(name, 3, context_size=2)(CONTEXT)
+    x = points(5, 3)
+    assert q.bijector.experimental_batch_shape() == (5,)
+    assert q[1:4].batch_shape == (3,)
+    part = q[1]
+    assert sample(part, ()).shape == (3,)
+    np.testing.assert_allclose(
+        part.log_prob(x[1]), q.log_prob(x)[1], rtol=1e-4, atol=1e-4
+    )
+
+
+def reused(event_size, context_size):
+    transforms = [Permutation()]
+    NormalizingFlow(3, transforms)
+    NormalizingFlow(3, transforms)  # of the same sizes it may be
+    NormalizingFlow(event_size, transforms, context_size)
+
+
 class Banana(keras.layers.Layer):
     """A decoder of nothing to train: x = z_2 + z_1**2 + noise."""
 
@@ -515,6 +536,8 @@ def test_a_transform_of_ones_own_and_of_tfp():
     ("make", "error", "words"),
     [
         (lambda: NormalizingFlow(2, []), ValueError, "one transform"),
+        (lambda: reused(5, 0), ValueError, "built for vectors of 3"),
+        (lambda: reused(3, 2), ValueError, "a context of 0"),
         (lambda: NormalizingFlow(2, [tfb.Exp()]), TypeError, "Keras layers"),
         (
             lambda: NormalizingFlow(keras.layers.Dense(2), [Permutation()]),

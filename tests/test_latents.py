@@ -8,7 +8,7 @@ from scipy import special, stats
 
 import tfp_vae
 from tests.support import gradients, numpy, sample
-from tfp_vae.distributions import kl_divergence
+from tfp_vae.distributions import Gibbs, kl_divergence
 from tfp_vae.layers import (
     AffineCoupling,
     DistributionLambda,
@@ -23,7 +23,7 @@ from tfp_vae.layers import (
 )
 from tfp_vae.losses import NegativeLogLikelihood
 from tfp_vae.objectives import ELBO, IWAE, LinearWarmup, default_prior
-from tfp_vae.substrate import tfd
+from tfp_vae.substrate import tfd, tfp_seed
 
 
 def vae_of(posterior, size, prior=None, objective=None):
@@ -61,6 +61,24 @@ def test_trainable_distribution_begins_as_it_is_told():
     np.testing.assert_allclose(layer(None).log_prob(x), exact, rtol=1e-5)
     again = round_trip(layer)
     np.testing.assert_allclose(again(None).log_prob(x), exact, rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+def quartic(r):
+    return r**4
+
+
+def test_trainable_distribution_of_a_function_is_saved():
+    layer = TrainableDistribution(Gibbs, energy=quartic, loc=[0.0, 1.0])
+    again = round_trip(layer)
+    assert again.parameters["energy"] is quartic
+    x = np.float32([0.5, 0.5])
+    np.testing.assert_array_equal(
+        again(None).log_prob(x), layer(None).log_prob(x)
+    )
+    unregistered = TrainableDistribution(Gibbs, energy=ops.abs, loc=0.0)
+    with pytest.raises(TypeError, match="register_keras_serializable"):
+        round_trip(unregistered)
 
 
 def test_trainable_distribution_trains_to_the_maximum_likelihood():
@@ -177,6 +195,23 @@ def test_power_spherical_gradients_are_finite():
         return kl_divergence(q, default_prior(q))
 
     (found,) = gradients(divergence, params)
+    assert np.isfinite(found).all()
+
+
+def test_power_spherical_draws_have_finite_gradients():
+    """Also where t rounds to 1 or -1, as of TFP's own some of these do.
+
+    And finite densities: the gradient in k is one, log(1 + t).
+    """
+    k = np.repeat(np.linspace(-10, 10, 21, dtype="float32"), 2000)
+    params = np.stack([np.ones_like(k), np.full_like(k, 0.5), k], -1)
+
+    def draws_and_densities(params):
+        q = PowerSpherical(2)(params)
+        z = q.sample(seed=tfp_seed(0))
+        return z[..., 0] + 2.0 * z[..., 1] + q.log_prob(z)
+
+    (found,) = gradients(draws_and_densities, params)
     assert np.isfinite(found).all()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from keras import ops
-from support import float64, gradients, numpy
+from support import fast, float64, gradients, numpy
 
 from tfp_vae.distributions import Barron, Gibbs, Huber, HyperbolicSecant
 from tfp_vae.substrate import tfd
@@ -78,6 +78,72 @@ def test_agrees_with_scipy(a, b):
             )
             found = float(tfd.kl_divergence(one, other))
         assert found == pytest.approx(exact, abs=tolerance * (1 + exact))
+
+
+def heavy_kl(a, b, scale):
+    """Of b's scale, on a grid of log r, which reaches r = 1e26 in float64."""
+    u = np.linspace(-25, 60, 40001)
+    r = np.exp(u)
+
+    def log_density(r, alpha):
+        b = 2 - alpha
+        grown = np.log1p(r * r / b) / 2 if b else 0.0
+        energy = b * np.expm1(alpha * grown) / alpha if alpha else b * grown
+        energy = energy if b else r * r / 2
+        return -energy - np.log(2 * np.trapezoid(np.exp(u - energy), u))
+
+    p, q = log_density(r, a), log_density(r / scale, b)
+    terms = np.where(np.exp(p) > 0, np.exp(p + u) * (p - q), 0.0)
+    return 2 * np.trapezoid(terms, u)
+
+
+HEAVY = [
+    (0.0, 0.5, 1.0),
+    (0.01, 0.5, 1.0),
+    (0.01, 1.0, 0.1),
+    (0.1, 0.0, 5.0),
+    (1.0, 0.0, 0.1),
+    (2.0, 0.0, 1.0),
+]
+
+
+def test_heavy_tails_in_single_precision():
+    kl = fast(
+        lambda a, b, scale: tfd.kl_divergence(
+            Barron(0.0, 1.0, a), Barron(0.0, scale, b)
+        )
+    )
+    # Of the last it is only asked that the gradient is a number.
+    parameters = np.array([*HEAVY, (0.01, 2.0, 2.0)], "float32").T
+    exact = np.array([heavy_kl(*case) for case in HEAVY])
+    # The docstring's 1e-5 (1 + KL).
+    error = numpy(kl(*parameters))[:-1] - exact
+    assert (abs(error) < 1e-5 * (1 + exact)).all()
+    # Weights overflowed where p is 0.
+    assert np.isfinite(gradients(kl, *parameters)).all()
+
+
+class Renamed(tfd.Normal):
+    """With the density of its base."""
+
+
+class Folded(tfd.Normal):
+    def _log_prob(self, value):
+        return math.log(2) + super()._log_prob(abs(value))
+
+
+def test_subclasses_with_the_density_of_their_base():
+    a = HyperbolicSecant(0.3)
+    for one, other in ((a, Renamed(0.0, 2.0)), (Renamed(0.0, 2.0), a)):
+        plain = [
+            tfd.Normal(0.0, 2.0) if isinstance(x, Renamed) else x
+            for x in (one, other)
+        ]
+        np.testing.assert_array_equal(
+            tfd.kl_divergence(one, other), tfd.kl_divergence(*plain)
+        )
+    with pytest.raises(NotImplementedError, match="Folded"):
+        tfd.kl_divergence(a, Folded(0.0, 2.0))
 
 
 def test_of_equal_scales_in_closed_form():

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from tfp_vae.substrate import Tensor, ps, tfb
+from tfp_vae.substrate import Tensor, parameter_properties, ps, tfb
 
 __all__ = ["FlowBijector", "forward_and_log_det", "inverse_and_log_det"]
 
@@ -18,7 +18,8 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
     `_inverse_log_det_jacobian`: the one that needs no loop.
 
     Args:
-        parameters: all arguments of the subclass, by name.
+        parameters: all arguments of the subclass, by name, `from_context` among
+            them if it can have one.
         dtype: of the values.
         from_context: what a network was given of a context, `[B, H]`, or None.
         validate_args: as in TFP.
@@ -44,7 +45,12 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}
+        # By this TFP slices a batch, and knows the shape of one.
+        return {
+            "from_context": parameter_properties.ParameterProperties(
+                event_ndims=1
+            )
+        }
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y and log |det dy/dx|.

@@ -15,6 +15,14 @@ from tfp_vae.substrate import Tensor, tfb
 __all__ = ["InvertibleLinear", "Permutation"]
 
 
+class _Permute(tfb.Permute):
+    """TFP's, which stays whole where a batch is sliced; TFP's own raises."""
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {}
+
+
 @keras.saving.register_keras_serializable("tfp_vae")
 class Permutation(FlowTransform):
     """Puts the elements of a vector into another order; nothing is trained.
@@ -34,7 +42,7 @@ class Permutation(FlowTransform):
         context: ignored.
 
     Returns:
-        `tfb.Permute`.
+        A `tfb.Permute`.
 
     Raises:
         ValueError: if it is no permutation, or not one of that many elements.
@@ -83,7 +91,7 @@ class Permutation(FlowTransform):
             )
         else:
             order = np.array(self.permutation)
-        return tfb.Permute(order.astype("int32"), name=self.name)
+        return _Permute(order.astype("int32"), name=self.name)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -109,6 +117,10 @@ class _Linear(FlowBijector):
         self._upper = upper
         self._log_scale = log_scale
         super().__init__(parameters, lower.dtype, None, validate_args, name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {}
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = ops.matmul(x, ops.transpose(ops.matmul(self._lower, self._upper)))

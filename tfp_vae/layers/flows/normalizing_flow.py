@@ -59,8 +59,8 @@ class NormalizingFlow(DistributionLayer):
 
     Raises:
         TypeError: for a base or a transform that is none.
-        ValueError: without transforms, with one of them twice, for a discrete
-            base, or inputs of the wrong width.
+        ValueError: without transforms, with one of them twice or built for
+            another size, for a discrete base, or inputs of the wrong width.
 
     Example:
     ```python
@@ -115,10 +115,12 @@ class NormalizingFlow(DistributionLayer):
         self.context_size = context_size
         self.transforms = _checked(transforms)
         context_shape = (context_size,) if context_size else None
-        size = (math.prod(self.event_shape),)
+        size = math.prod(self.event_shape)
         for transform in self.transforms:
-            if not transform.built:  # one that is loaded comes built
-                transform.build(size, context_shape)
+            if not transform.built:
+                transform.build((size,), context_shape)
+            else:  # as one that is loaded, or part of another flow
+                _check_sizes(transform, size, context_size)
         if self.base is None:
             self.built = True
 
@@ -252,6 +254,24 @@ class NormalizingFlow(DistributionLayer):
             for transform in config.pop("transforms")
         ]
         return cls(base, transforms, **config)
+
+
+def _check_sizes(
+    transform: keras.layers.Layer, size: int, context_size: int
+) -> None:
+    """Raises if the transform was built for vectors or contexts of another."""
+    # A layer of the user's own may not say.
+    built_for = getattr(transform, "event_size", 0)
+    if built_for and (built_for, transform.context_size) != (
+        size,
+        context_size,
+    ):
+        raise ValueError(
+            f"The transforms of this flow are for vectors of {size} and a "
+            f"context of {context_size}. Received: {transform.name}, built for "
+            f"vectors of {built_for} and a context of "
+            f"{transform.context_size}. Give each flow transforms of its own."
+        )
 
 
 def _checked(

@@ -6,7 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.distributions.serialization import class_name, find_class
+from tfp_vae.distributions.serialization import (
+    class_name,
+    deserialize_function,
+    find_class,
+    serialize_function,
+)
 from tfp_vae.substrate import tfb, tfd
 
 __all__ = ["TrainableDistribution"]
@@ -35,7 +40,8 @@ class TrainableDistribution(keras.layers.Layer):
         dtype: of the weights, float32 by default.
         name: of the layer.
         **parameters: of the class, at which training begins: numbers or
-            arrays. Others, such as `validate_args`, are passed on.
+            arrays. Others, such as `validate_args` or the energy of a `Gibbs`,
+            are passed on; a function must be registered to be saved.
 
     Call arguments:
         inputs: None; it depends on nothing.
@@ -45,7 +51,8 @@ class TrainableDistribution(keras.layers.Layer):
 
     Raises:
         TypeError: if the class is none that can be found again by its name, or
-            a parameter is a distribution.
+            a parameter is a distribution; on saving, if a function is not
+            registered with Keras.
         ValueError: for a parameter that there is not, or a value out of range.
 
     Example:
@@ -136,19 +143,31 @@ class TrainableDistribution(keras.layers.Layer):
         return {
             **super().get_config(),
             "distribution_class": self._class_name,
-            "parameters": self.parameters,
+            "parameters": {
+                key: serialize_function(value, f"{self._class_name}'s {key}")
+                if callable(value)
+                else value
+                for key, value in self.parameters.items()
+            },
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TrainableDistribution":
         config = dict(config)
         found = find_class(config.pop("distribution_class"))
-        return cls(found, **config.pop("parameters"), **config)
+        parameters = {
+            key: deserialize_function(value, key)
+            if isinstance(value, dict)
+            else value
+            for key, value in config.pop("parameters").items()
+        }
+        return cls(found, **parameters, **config)
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A value as a config has it: numbers and lists of numbers."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    """Numbers and lists of numbers, as a config has them; or a function."""
+    is_plain = value is None or isinstance(value, (bool, int, float, str))
+    if is_plain or callable(value):
         return value
     if isinstance(value, tfd.Distribution):
         raise TypeError(

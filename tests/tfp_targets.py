@@ -93,6 +93,22 @@ def _tfp():
         ),
         ("Multinomial", tfd.Multinomial(np.float32(5), logits=logits)),
         ("OneHotCategorical", tfd.OneHotCategorical(logits=logits)),
+        (
+            "MixtureSameFamily",
+            tfd.MixtureSameFamily(
+                tfd.Categorical(logits), tfd.Normal(3.0 * logits, 0.5)
+            ),
+        ),
+        (
+            "Mixture",
+            tfd.Mixture(
+                tfd.Categorical([0.0, 1.0]),
+                [
+                    tfd.MultivariateNormalDiag([0.0, 1.0], [1.0, 0.5]),
+                    tfd.MultivariateNormalDiag([2.0, 0.0], [1.0, 1.0]),
+                ],
+            ),
+        ),
     ):
         yield name, target, {}
 

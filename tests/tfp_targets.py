@@ -93,6 +93,7 @@ def _tfp():
         ),
         ("Multinomial", tfd.Multinomial(np.float32(5), logits=logits)),
         ("OneHotCategorical", tfd.OneHotCategorical(logits=logits)),
+        ("Poisson(7e3)", tfd.Poisson(np.float32([3.0, 7e3, 3e4]))),
         (
             "MixtureSameFamily",
             tfd.MixtureSameFamily(

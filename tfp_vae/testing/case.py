@@ -430,8 +430,9 @@ class Case:
         if self.event_shape:
             return self.first_draws[:5]
         if isinstance(self._mass, UnknownMassError):
-            return np.quantile(self.first_draws, _LEVELS, axis=0)
-        found = self.mass.quantile(_LEVELS)
+            found = np.quantile(self.first_draws, _LEVELS, axis=0)
+        else:
+            found = self.mass.quantile(_LEVELS)
         # The least outcome with as much mass: none without mass of its own.
         return np.ceil(found) if self.is_discrete else found
 

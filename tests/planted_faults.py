@@ -108,6 +108,13 @@ class ModeOff(Right):
         return self._tensor("loc") + 1.0
 
 
+class ModeNan(Right):
+    def _mode(self):
+        return (
+            self._tensor("loc") + ops.zeros_like(self._tensor("scale")) * np.nan
+        )
+
+
 class EntropyInBits(Right):
     def _entropy(self):
         return super()._entropy() / np.log(2.0).astype("float32")
@@ -155,6 +162,15 @@ class GradientStopped(Right):
         scale = self._tensor("scale")
         stopped = Right(self._tensor("loc"), ops.stop_gradient(scale))
         return stopped._log_prob(value)
+
+
+class GradientOffByTwoPercent(Right):
+    """As a constant of a backward pass that is rounded."""
+
+    def _log_prob(self, value):
+        scale = self._tensor("scale")
+        near = scale + 0.02 * (scale - ops.stop_gradient(scale))
+        return Right(self._tensor("loc"), near)._log_prob(value)
 
 
 class GradientOfValueStopped(Right):
@@ -620,11 +636,13 @@ FAULTS = [
     (ShapeLost, {"sample_shapes"}),
     (VarianceOff, {"moments", "sample_moments"}),
     (StddevIsVariance, {"moments"}),
+    (ModeNan, {"mode"}),
     (ModeOff, {"mode"}),
     (EntropyInBits, {"entropy"}),
     (LogProbOverridden, {"independent"}),
     (Float64Leaks, {"dtype"}),
     (NanGradientAtZero, {"finite_gradients"}),
+    (GradientOffByTwoPercent, {"gradients"}),
     (GradientStopped, {"gradients"}),
     (GradientOfValueStopped, {"gradients"}),
     (SlopeOffAtOne, {"gradients"}),

@@ -83,12 +83,14 @@ def _(p, q, name=None):
 class User(tfd.Distribution):
     """What the classes below would each write for themselves.
 
-    `positive` and `real` name the parameters, `size` the numbers of an event.
+    `positive` and `real` name the parameters, `size` the numbers of an event,
+    `outcomes` the dtype of draws if it is not that of the parameters.
     """
 
     positive = ("scale",)
     real = ("loc",)
     size: int | None = None
+    outcomes: str | None = None
     kind = tfd.FULLY_REPARAMETERIZED
 
     def __init__(
@@ -101,7 +103,7 @@ class User(tfd.Distribution):
             for k, v in tensors.items()
         }
         super().__init__(
-            dtype=next(iter(self._tensors.values())).dtype,
+            dtype=self.outcomes or next(iter(self._tensors.values())).dtype,
             reparameterization_type=self.kind,
             validate_args=validate_args,
             allow_nan_stats=allow_nan_stats,
@@ -376,6 +378,35 @@ class Poisson(Counts):
         return ops.floor(self.rate)
 
 
+class Die(User):
+    """Says that it is discrete by its dtype alone."""
+
+    positive = ("weight",)
+    real = ()
+    kind = tfd.NOT_REPARAMETERIZED
+    outcomes = "int32"
+
+    def _log_probs(self):
+        """A six weighs more."""
+        weight = self.weight[..., None]
+        ones = ops.ones_like(weight)
+        weights = ops.concatenate([*[ones] * 5, weight], axis=-1)
+        return ops.log(weights / ops.sum(weights, axis=-1, keepdims=True))
+
+    def _sample_n(self, n, seed=None):
+        inner = tfd.Categorical(logits=self._log_probs())
+        return inner.sample(n, seed=seed) + 1
+
+    def _log_prob(self, value):
+        inside = (value >= 1) & (value <= 6)
+        index = ops.clip(value - 1, 0, 5)
+        found = tfd.Categorical(logits=self._log_probs()).log_prob(index)
+        return ops.where(inside, found, -np.inf)
+
+    def _mean(self):
+        return 6.0 - 15.0 / (5.0 + self.weight)
+
+
 class Inflated(Poisson):
     """Half of the counts are 0."""
 
@@ -510,7 +541,7 @@ class Single(Laplace):
         return super()._log_prob(value)
 
 
-#: Seventeen right classes of users, and the options that they need.
+#: Eighteen right classes of users, and the options that they need.
 USERS = [
     (Right, {}),
     (WithKL, {}),
@@ -526,6 +557,7 @@ USERS = [
             ByMean,
             Geometric,
             Poisson,
+            Die,
             Inflated,
             Pair,
             Chained,

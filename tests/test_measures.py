@@ -248,6 +248,13 @@ def test_a_density_has_no_bits():
         (lambda: mixture(tfd.Poisson([1.0, 2.0])), True),
         (lambda: mixture(tfd.Normal([1.0, 2.0], 1.0)), False),
         (lambda: two(tfd.Poisson(1.0), tfd.Poisson(2.0)), True),
+        (lambda: tfd.Deterministic(np.int32(3)), True),
+        (
+            lambda: tfd.JointDistributionNamed(
+                {"a": tfd.Normal(0.0, 1.0), "b": tfd.Categorical([0.0])}
+            ),
+            False,
+        ),
         (lambda: two(tfd.Normal(1.0, 1.0), tfd.Normal(2.0, 1.0)), False),
     ],
 )

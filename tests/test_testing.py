@@ -74,7 +74,7 @@ def test_one_cause_of_many_failures_is_told_once_with_its_line():
     assert re.search(r"planted_faults.py, line \d+, in _log_prob", text)
 
 
-_USERS = only({"Right", "EitherRate", "MixtureOfTwo", "Inflated"}, USERS)
+_USERS = only({"Right", "EitherRate", "MixtureOfTwo", "Die"}, USERS)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,7 @@ def test_our_distributions_pass(cls, options):
 
 # Enough of them; on JAX compilation takes most of the time.
 _NAMES = {"Normal()", "Normal(1e4, 0.1)", "Poisson", "Dirichlet", "VonMises"}
+_NAMES |= {"MixtureSameFamily", "Mixture", "Poisson(7e3)"}
 if BACKEND == "jax":
     _NAMES = {"Normal()", "Categorical"}
 _TFPS = [t for t in TFPS if THOROUGH or t[0] in _NAMES]

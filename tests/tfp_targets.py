@@ -93,6 +93,23 @@ def _tfp():
         ),
         ("Multinomial", tfd.Multinomial(np.float32(5), logits=logits)),
         ("OneHotCategorical", tfd.OneHotCategorical(logits=logits)),
+        ("Poisson(7e3)", tfd.Poisson(np.float32([3.0, 7e3, 3e4]))),
+        (
+            "MixtureSameFamily",
+            tfd.MixtureSameFamily(
+                tfd.Categorical(logits), tfd.Normal(3.0 * logits, 0.5)
+            ),
+        ),
+        (
+            "Mixture",
+            tfd.Mixture(
+                tfd.Categorical([0.0, 1.0]),
+                [
+                    tfd.MultivariateNormalDiag([0.0, 1.0], [1.0, 0.5]),
+                    tfd.MultivariateNormalDiag([2.0, 0.0], [1.0, 1.0]),
+                ],
+            ),
+        ),
     ):
         yield name, target, {}
 

@@ -247,8 +247,9 @@ def is_discrete(distribution: Any) -> bool:
         distribution: any.
 
     Returns:
-        A bool; for an `Independent`, a mixture and the like, that of all the
-        distributions inside.
+        A bool: by `DiscreteDistributionMixin`, else by the dtype; for an
+        `Independent`, a mixture and the like, that of all the distributions
+        inside.
     """
     if isinstance(distribution, DiscreteDistributionMixin):
         return True
@@ -261,7 +262,12 @@ def is_discrete(distribution: Any) -> bool:
         parts = getattr(distribution, name, None)
         if parts:
             return all(map(is_discrete, parts))
-    return False
+    # A class of a user's own may say no more than its dtype; a joint
+    # distribution has several.
+    return all(
+        keras.backend.standardize_dtype(dtype).startswith(("int", "uint"))
+        for dtype in keras.tree.flatten(distribution.dtype)
+    )
 
 
 def tfp_seed(seed: Any) -> Tensor:

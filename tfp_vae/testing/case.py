@@ -341,18 +341,21 @@ class Case:
         elif self.is_discrete:
             return outcome_range(self)
         else:
-            ends = []
+            ends = [-np.inf, np.inf]
             try:
                 p = self.distribution
                 bijector = p.experimental_default_event_space_bijector()
-                for infinity in (-np.inf, np.inf):
-                    at = self.point(np.full(self.batch_shape, infinity))
-                    ends.append(ops.convert_to_numpy(bijector.forward(at)))
+                # That of a mixture is None.
+                if bijector is not None:
+                    whole = [np.full(self.batch_shape, end) for end in ends]
+                    ends = [
+                        ops.convert_to_numpy(bijector.forward(self.point(end)))
+                        for end in whole
+                    ]
             except NotImplementedError as error:
                 require_not_overridden(
                     self.distribution, "default_event_space_bijector", error
                 )
-                ends = [-np.inf, np.inf]
         low, high = (
             np.broadcast_to(np.asarray(e, np.float64), self.batch_shape)
             for e in ends
@@ -427,9 +430,11 @@ class Case:
         if self.event_shape:
             return self.first_draws[:5]
         if isinstance(self._mass, UnknownMassError):
-            return np.quantile(self.first_draws, _LEVELS, axis=0)
-        found = self.mass.quantile(_LEVELS)
-        return found.round() if self.is_discrete else found
+            found = np.quantile(self.first_draws, _LEVELS, axis=0)
+        else:
+            found = self.mass.quantile(_LEVELS)
+        # The least outcome with as much mass: none without mass of its own.
+        return np.ceil(found) if self.is_discrete else found
 
 
 def _finite(values: Array) -> bool:

@@ -99,9 +99,11 @@ def sampled_mass(case: Case) -> Sampled:
 
 def _bijector(distribution: tfd.Distribution) -> Any:
     try:
-        return distribution.experimental_default_event_space_bijector()
+        found = distribution.experimental_default_event_space_bijector()
     except NotImplementedError:
-        return tfb.Identity()
+        found = None
+    # That of a mixture is None.
+    return found or tfb.Identity()
 
 
 def unconstrained(case: Case, x: Array) -> Array:

@@ -83,7 +83,7 @@ class Mass(NamedTuple):
         noise: `batch`, an error of masses: rounding, panels, what is hidden.
         hidden: `batch`, the share next to a singular end, which is known only
             as a mass.
-        open_ends: whether there is more, below and above.
+        open_ends: whether there is more, below and above, of all or `batch`.
         flaw: a place where the density is NaN, or nothing.
     """
 
@@ -94,7 +94,7 @@ class Mass(NamedTuple):
     below: Array
     noise: Array
     hidden: Array
-    open_ends: tuple[bool, bool]
+    open_ends: tuple[Array | bool, Array | bool]
     flaw: str
 
     @property

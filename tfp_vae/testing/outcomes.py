@@ -21,6 +21,10 @@ _MOST_OUTCOMES = 2**16
 _BOTH_WAYS = (slice(None, None, -1), slice(None))
 # The share of the mass that may be left beyond the last one.
 _HIDDEN = 1e-6
+# A probability after which there is nothing, whatever ratios rounding makes.
+_NOTHING = 1e-30
+# The error by rounding above which nothing is said.
+_TOO_ROUGH = 0.2
 
 
 def strictly(case: Case) -> Callable[[Array], bool]:
@@ -88,8 +92,9 @@ def outcome_range(case: Case) -> tuple[Array, Array]:
 def discrete_mass(case: Case) -> Mass:
     """Of a distribution over integers.
 
-    The sum stops where the geometric series that the last terms begin has less
-    than 1e-6 left.
+    The sum begins about the median of the draws, and grows to both sides until
+    the geometric series that the outermost terms begin have less than 1e-6
+    left.
 
     Args:
         case: of a scalar event.
@@ -101,18 +106,19 @@ def discrete_mass(case: Case) -> Mass:
         UnknownMassError: if no sum that is short enough gets so far.
     """
     low, high = case.support
-    centre = 0.0 if case.hints is None else float(np.median(case.hints))
+    hints = np.zeros((1, *case.batch_shape))
+    if case.hints is not None:
+        hints = np.clip(case.hints, low, high)
+    centre = np.floor(np.median(hints, axis=0))
+    column = (-1, *[1] * len(case.batch_shape))
     size = _OUTCOMES
     while True:
-        start = low.min() if np.isfinite(low).all() else centre - size // 2
-        stop = min(float(high.max()), start + size - 1)
-        x = np.arange(start, stop + 1)
-        x = np.broadcast_to(
-            x.reshape(-1, *[1] * len(case.batch_shape)),
-            (len(x), *case.batch_shape),
-        )
-        inside = (x >= low) & (x <= high)
-        found = case.log_prob(np.where(inside, x, np.maximum(low, start)))
+        start = np.minimum(centre - size // 2, high - size + 1)
+        start = np.maximum(low, start)
+        rows = int(min(size, (high - start).max() + 1))
+        x = start + np.arange(float(rows)).reshape(column)
+        inside = x <= high
+        found = case.log_prob(np.where(inside, x, start))
         flaw = ""
         bad = np.isnan(found) & inside
         if bad.any():
@@ -120,23 +126,31 @@ def discrete_mass(case: Case) -> Mass:
             flaw = f"log_prob is nan at {x[at]:g}, for distribution {at[1:]}"
         found = np.where(inside & ~np.isnan(found), found, -np.inf)
         p = np.exp(found)
-        is_open = (start > low.min(), stop < high.max())
+        total = p.sum(axis=0)
+        is_open = (start > low, x[-1] < high)
         hidden = sum(
             (
-                _left(p[rows])
+                np.where(more, _left(p[rows]), 0.0)
                 for rows, more in zip(_BOTH_WAYS, is_open, strict=True)
-                if more
+                if more.any()
             ),
             start=np.zeros(case.batch_shape),
         )
-        if (hidden <= _HIDDEN * p.sum(axis=0)).all():
+        # Where a first and last probability underflow, draws may lie beyond.
+        beyond = ((hints < start) | (hints > x[-1])).any(axis=0)
+        lost = (beyond & (total < 0.999)) | (
+            (is_open[0] | is_open[1]) & (total == 0.0)
+        )
+        grows = (is_open[0] | is_open[1]) & (total < 0.5)
+        is_known = np.isfinite(hidden) & (hidden <= _HIDDEN * total) & ~lost
+        if is_known.all() and not (grows.any() and 4 * size <= _MOST_OUTCOMES):
             return Mass(
                 x,
                 np.ones_like(found),
                 found,
                 x,
                 np.cumsum(p, axis=0),
-                hidden,
+                hidden + _rounding(case, x, found),
                 np.zeros_like(hidden),
                 is_open,
                 flaw,
@@ -145,9 +159,27 @@ def discrete_mass(case: Case) -> Mass:
         if size > _MOST_OUTCOMES:
             raise UnknownMassError(
                 f"the probabilities of {_MOST_OUTCOMES} outcomes have no sum "
-                f"yet: {p[-1]} for the last one, {stop:g}",
-                is_fault=bool(np.isinf(hidden).any()),
+                f"yet: {p[-1]} for the last one, {x[-1]}",
+                is_fault=bool((np.isinf(hidden) & ~beyond).any()),
             )
+
+
+def _rounding(case: Case, x: Array, log_prob: Array) -> Array:
+    """The error of masses, as terms of log factorials, x log(x), are rounded.
+
+    Raises:
+        UnknownMassError: if it is too large.
+    """
+    most = np.maximum(log_prob.max(axis=0), -1e300)
+    p = np.exp(log_prob - most)
+    terms = np.abs(x) * np.log1p(np.abs(x))
+    share = case.eps * (p * terms).sum(axis=0) / np.maximum(p.sum(axis=0), 1e-9)
+    if (share > _TOO_ROUGH).any():
+        raise UnknownMassError(
+            f"the log factorial of outcomes of {x[-1].max():g} is lost in the "
+            f"rounding of {case.floating}"
+        )
+    return share
 
 
 def _left(p: Array) -> Array:
@@ -157,4 +189,4 @@ def _left(p: Array) -> Array:
     left = np.where(
         ratio < 1, last * ratio / np.maximum(1 - ratio, 1e-9), np.inf
     )
-    return np.where(last > 0, left, 0.0)
+    return np.where(last > _NOTHING, left, 0.0)

@@ -57,7 +57,10 @@ def check_tails(case: Case) -> None:
         raise NotApplicable(f"{case.floating} has no tails")
     mass = case.mass
     values = mass.log_prob
-    lost = np.isneginf(values) & np.isfinite(case.rounded(mass.x))
+    low, high = case.support
+    inside = np.isfinite(case.rounded(mass.x))
+    inside &= (mass.x >= low) & (mass.x <= high)
+    lost = np.isneginf(values) & inside
     for rows, name in (
         (slice(None), "above"),
         (slice(None, None, -1), "below"),

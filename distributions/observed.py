@@ -37,11 +37,23 @@ def is_missing(x: Any, missing_values: float) -> Tensor:
     Returns:
         Bools of the shape of x.
     """
-    if missing_values == missing_values:
-        return ops.equal(x, ops.cast(missing_values, x.dtype))
-    if "float" in keras.backend.standardize_dtype(x.dtype):
-        return ops.isnan(x)
-    return ops.zeros_like(x, dtype="bool")
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if "float" in dtype:
+        if missing_values != missing_values:
+            return ops.isnan(x)
+        return ops.equal(x, ops.cast(missing_values, dtype))
+    limits = (0, 1) if dtype == "bool" else _limits(dtype)
+    # Cast to whole numbers, any other marker would become one of them.
+    if missing_values % 1 != 0 or not (
+        limits[0] <= missing_values <= limits[1]
+    ):
+        return ops.zeros_like(x, dtype="bool")
+    return ops.equal(x, ops.cast(int(missing_values), dtype))
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    found = np.iinfo(dtype)
+    return int(found.min), int(found.max)
 
 
 class Observed(tfd.Distribution):
@@ -126,6 +138,32 @@ class Observed(tfd.Distribution):
         missing = is_missing(value, self._missing_values)
         filled = ops.where(missing, ops.zeros_like(value), value)
         return filled, ops.logical_not(missing)
+
+    def log_prob(
+        self, value: Any, name: str = "log_prob", **kwargs: Any
+    ) -> Tensor:
+        """The log density of what was observed, `[...]`, nats."""
+        return super().log_prob(self._tensor(value), name, **kwargs)
+
+    def prob(self, value: Any, name: str = "prob", **kwargs: Any) -> Tensor:
+        """The density of what was observed, `[...]`."""
+        return super().prob(self._tensor(value), name, **kwargs)
+
+    def _tensor(self, value: Any) -> Tensor:
+        """Data as a tensor that can hold the marker.
+
+        TFP would cast arrays to the dtype of the outcomes: of integers, NaN
+        too.
+        """
+        if ops.is_tensor(value):
+            return value
+        value = np.asarray(value)
+        dtype = keras.backend.standardize_dtype(self.dtype)
+        if value.dtype.kind != "f":
+            return ops.convert_to_tensor(value)
+        return ops.convert_to_tensor(
+            value, dtype if "float" in dtype else keras.config.floatx()
+        )
 
     def _log_prob(self, value: Tensor) -> Tensor:
         x, observed = self._filled(value)

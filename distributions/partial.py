@@ -12,23 +12,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfp_vae.substrate import (
-    Tensor,
-    dtype_util,
-    is_discrete,
-    samplers,
-    tfb,
-    tfd,
-    tfp_seed,
-)
+from tfp_vae.distributions.scalar import class_probs, inside, location
+from tfp_vae.substrate import Tensor, dtype_util, samplers, tfd
 
 __all__ = ["Partial", "partial"]
-
-# Over vectors with a mean and a covariance that say everything.
-_GAUSSIANS = (
-    tfd.MultivariateNormalLinearOperator,
-    tfd.MultivariateNormalDiagPlusLowRankCovariance,
-)
 
 
 class Partial:
@@ -83,8 +70,12 @@ def partial(distribution: tfd.Distribution) -> Partial:
         # Both broadcast to the batch shape.
         normal = tfd.Normal(distribution.mean(), distribution.stddev())
         return _Product(tfd.Independent(normal, 1))
-    if isinstance(distribution, _GAUSSIANS):
+    if isinstance(distribution, tfd.MultivariateNormalLinearOperator):
         return _Gaussian(distribution)
+    if isinstance(
+        distribution, tfd.MultivariateNormalDiagPlusLowRankCovariance
+    ):
+        return _LowRankGaussian(distribution)
     if isinstance(distribution, tfd.OneHotCategorical):
         return _OneHot(distribution)
     if isinstance(distribution, tfd.MixtureSameFamily):
@@ -113,70 +104,27 @@ class _Element(Partial):
     def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
         # What is missing must have a finite density, or the zero of its
         # gradient would be multiplied by infinity.
-        inside = ops.cast(
-            ops.stop_gradient(_inside(self._distribution)),
+        harmless = ops.cast(
+            ops.stop_gradient(inside(self._distribution)),
             keras.backend.standardize_dtype(x.dtype),
         )
-        log_prob = self._distribution.log_prob(ops.where(observed, x, inside))
+        log_prob = self._distribution.log_prob(ops.where(observed, x, harmless))
         return ops.where(observed, log_prob, ops.zeros_like(log_prob))
 
-    def _is_class(self) -> bool:
-        return isinstance(self._distribution, tfd.Categorical)
-
     def statistics(self, x: Tensor, observed: Tensor) -> list[Tensor]:
-        if self._is_class():
-            return [self._distribution.probs_parameter()]
-        return [_location(self._distribution)]
+        probs = class_probs(self._distribution)
+        return [location(self._distribution) if probs is None else probs]
 
     def values(self, statistics: Iterator[np.ndarray]) -> np.ndarray:
         values = next(statistics)
-        return values.argmax(axis=-1) if self._is_class() else values
+        is_class = class_probs(self._distribution) is not None
+        return values.argmax(axis=-1) if is_class else values
 
     def draw(self, x: Tensor, observed: Tensor, seed: Tensor) -> Tensor:
         return ops.cast(
             self._distribution.sample(seed=seed),
             keras.backend.standardize_dtype(x.dtype),
         )
-
-
-def _location(distribution: tfd.Distribution) -> Tensor:
-    """The mean; where it is infinite or undefined, the mode or the median."""
-    found = None
-    for statistic in ("mean", "mode"):
-        try:
-            value = getattr(distribution, statistic)()
-        except (NotImplementedError, ValueError):
-            continue
-        # Of a Student with one degree of freedom or fewer.
-        found = (
-            value
-            if found is None
-            else ops.where(ops.isfinite(found), found, value)
-        )
-    return distribution.quantile(0.5) if found is None else found
-
-
-def _inside(distribution: tfd.Distribution) -> Tensor:
-    """A value of finite density, `batch_shape`, from the middle if possible."""
-    if isinstance(distribution, tfd.Inflated):
-        return _inside(distribution.parameters["distribution"])
-    if isinstance(distribution, tfd.MixtureSameFamily):
-        return _inside(distribution.components_distribution)[..., 0]
-    try:
-        if is_discrete(distribution):
-            return distribution.mode()
-        bijector = distribution.experimental_default_event_space_bijector()
-        if isinstance(bijector, tfb.Identity):
-            return distribution.mode()
-        if bijector is not None:
-            zeros = ops.zeros(
-                distribution.batch_shape_tensor(),
-                keras.backend.standardize_dtype(distribution.dtype),
-            )
-            return bijector.forward(zeros)
-    except (NotImplementedError, AttributeError):
-        pass
-    return distribution.sample(seed=tfp_seed(0))
 
 
 class _Product(Partial):
@@ -263,6 +211,49 @@ class _Gaussian(Partial):
         )
 
 
+class _LowRankGaussian(_Gaussian):
+    """A normal of covariance D + U U': x = m + U f + noise, f factors.
+
+    ```none
+    E[f | x_o] = inv(I + U_o' inv(D_oo) U_o) U_o' inv(D_oo) (x_o - m_o)
+    ```
+
+    The covariance itself is not positive definite in float32 where the factors
+    are large beside D.
+    """
+
+    def _parts(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """D and U of what was observed; 1 and 0 elsewhere."""
+        diagonal = ops.convert_to_tensor(self._distribution.cov_diag_factor)
+        factors = ops.convert_to_tensor(self._distribution.cov_perturb_factor)
+        return (
+            ops.where(observed, diagonal, ops.ones_like(diagonal)),
+            ops.where(observed[..., None], factors, ops.zeros_like(factors)),
+        )
+
+    def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
+        diagonal, factors = self._parts(observed)
+        mean = self._distribution.mean()
+        observed_part = tfd.MultivariateNormalDiagPlusLowRankCovariance(
+            mean, diagonal, factors
+        )
+        log_prob = observed_part.log_prob(ops.where(observed, x, mean))
+        dtype = keras.backend.standardize_dtype(log_prob.dtype)
+        gaps = ops.sum(ops.cast(ops.logical_not(observed), dtype), axis=-1)
+        return log_prob + 0.5 * math.log(2.0 * math.pi) * gaps
+
+    def _shift(self, x: Tensor, observed: Tensor) -> Tensor:
+        diagonal, factors = self._parts(observed)
+        mean = self._distribution.mean()
+        residual = ops.where(observed, x, mean) - mean
+        weighted = ops.swapaxes(factors / diagonal[..., None], -1, -2)
+        precision = ops.matmul(weighted, factors)
+        precision += ops.eye(precision.shape[-1], dtype=precision.dtype)
+        found = ops.solve(precision, ops.matmul(weighted, residual[..., None]))
+        every = ops.convert_to_tensor(self._distribution.cov_perturb_factor)
+        return ops.where(observed, residual, ops.matmul(every, found)[..., 0])
+
+
 class _OneHot(Partial):
     """A one-hot vector: what is missing has what is left of the mass."""
 
@@ -337,14 +328,15 @@ class _Mixture(Partial):
         chosen = tfd.Categorical(logits=joint).sample(seed=component)
         hot = ops.one_hot(chosen, joint.shape[-1], dtype=joint.dtype)
         each = self._inner.draw(self._each(x), self._each(observed), inside)
-        return _weighted(hot, each)
+        return ops.cast(_weighted(hot, each), each.dtype)
 
 
 def _weighted(weights: Tensor, each: Tensor) -> Tensor:
     """The sum over components, `[..., K]` before `[..., K, *event]`."""
     axis = len(weights.shape) - 1
     shape = [*ops.shape(weights), *[1] * (len(each.shape) - axis - 1)]
-    return ops.sum(ops.reshape(weights, shape) * each, axis=axis)
+    # By Keras, which multiplies integers in the dtype of the weights.
+    return ops.sum(ops.multiply(ops.reshape(weights, shape), each), axis=axis)
 
 
 class _Blocks(Partial):

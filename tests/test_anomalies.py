@@ -165,6 +165,12 @@ def test_a_picture_is_drawn(tmp_path, event):
     )
 
 
+def test_cells_of_a_picture_may_be_none(tmp_path):
+    x = np.array([["a", None], [1.5, True]], dtype=object)
+    save_anomalies(tmp_path / "a.png", x, np.ones((2, 2)))
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
 def test_a_wrong_picture_is_refused(tmp_path):
     path = tmp_path / "a.png"
     with pytest.raises(ValueError, match=r"one score for each element"):

@@ -7,6 +7,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from support import numpy
 
 from tfp_vae import VAE, evaluation, layers
@@ -201,3 +202,59 @@ def test_variables_that_are_assigned_move_on():
     run = compiled(Noisy.__call__, noisy)
     first, second = (numpy(run(np.zeros(2, "float32"))) for _ in range(2))
     assert (first != second).all()
+
+
+class Reads(keras.layers.Layer):
+    """Has plain attributes of a kind."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+
+def value_of(model, x):
+    return x + ops.sum(ops.convert_to_tensor(model.value, "float32"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.int64,
+        np.float32,
+        lambda v: ops.convert_to_tensor(float(v)),
+        lambda v: (float(v), 0.0),
+        lambda v: [0.0, float(v)],
+        lambda v: [ops.convert_to_tensor(float(v))],
+    ],
+    ids=["int64", "float32", "tensor", "tuple", "list", "tensors"],
+)
+def test_attributes_of_every_kind_are_seen(make, traces):
+    model = Reads(make(1))
+    x = ops.zeros(())
+    assert float(compiled(value_of, model)(x)) == 1.0
+    assert float(compiled(value_of, model)(x)) == 1.0
+    assert len(traces) == 1
+    model.value = make(9)
+    assert float(compiled(value_of, model)(x)) == 9.0
+
+
+def nested(model, x):
+    return x + model.value["a"][0]
+
+
+def test_a_change_within_a_dict_is_seen():
+    model = Reads({"a": (1.0,)})
+    assert float(compiled(nested, model)(ops.zeros(()))) == 1.0
+    model.value["a"] = (9.0,)
+    assert float(compiled(nested, model)(ops.zeros(()))) == 9.0
+
+
+def times(model, factor, x):
+    return factor * x
+
+
+def test_many_functions_are_no_retracing(caplog):
+    model = Reads(1.0)
+    for factor in range(8):
+        compiled(times, model, factor)(ops.ones(()))
+    assert "retracing" not in caplog.text

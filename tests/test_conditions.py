@@ -192,11 +192,12 @@ def test_each_part_is_called_with_what_it_asks_for(kind, tmp_path):
     vae.fit(DATA, epochs=2, batch_size=4, verbose=0, validation_data=(DATA,))
     # The dict stays on the device.
     assert vae._made.key[0].holds_rows
-    drawn = numpy(vae.sample(3, label=[0, 1, 2], seed=0))
+    # What the encoder alone asks for is of no use to a sample.
+    given = {} if kind == "encoder" else {"label": [0, 1, 2]}
+    arrays = {name: np.array(value) for name, value in given.items()}
+    drawn = numpy(vae.sample(3, **given, seed=0))
     assert drawn.shape == (3, linear.D)
-    np.testing.assert_array_equal(
-        numpy(vae.sample(3, label=np.array([0, 1, 2]), seed=0)), drawn
-    )
+    np.testing.assert_array_equal(numpy(vae.sample(3, **arrays, seed=0)), drawn)
     path = tmp_path / "model.keras"
     vae.save(path)
     loaded = keras.saving.load_model(path)
@@ -204,7 +205,7 @@ def test_each_part_is_called_with_what_it_asks_for(kind, tmp_path):
         vae.evaluate(DATA, verbose=0), rel=1e-6
     )
     np.testing.assert_allclose(
-        numpy(loaded.sample(3, label=[0, 1, 2], seed=0)), drawn, rtol=1e-5
+        numpy(loaded.sample(3, **given, seed=0)), drawn, rtol=1e-5
     )
 
 
@@ -357,3 +358,71 @@ def test_conditions_of_methods_are_checked():
             call()
     with pytest.raises(TypeError, match="label of dtype"):
         vae.sample(3, label="cat")
+
+
+class Adds(keras.layers.Layer):
+    """q(z|x, c), of whatever conditions are added to it."""
+
+    def call(self, x, c):
+        mean = x[:, :2] + ops.cast(c, "float32")[..., None]
+        return tfd.MultivariateNormalDiag(mean, [1.0, 1.0])
+
+
+def of_vector(own, size, head, event):
+    c = keras.Input(event, name="c")
+    first = keras.Input((size,), name=own)
+    both = keras.layers.Concatenate()([first, c])
+    return keras.Model([first, c], layers.Head(head)(both))
+
+
+def of_c(event):
+    return VAE(
+        of_vector("x", 4, layers.MultivariateNormalDiag(2), event),
+        of_vector("z", 2, layers.IndependentNormal(4), event),
+    )
+
+
+def test_data_have_a_row_of_the_right_shape_for_each_example():
+    x = np.zeros((8, 4), "float32")
+    vae = of_c((4,))
+    vae.compile("sgd")
+    # A vector of the shape of one row is one value for all in `sample` only.
+    for c in (np.arange(8.0), np.zeros((8, 3))):
+        with pytest.raises(ValueError, match="'c' in the shape"):
+            vae.fit({"x": x, "c": c}, batch_size=4, verbose=0)
+    assert vae.sample(3, c=np.arange(4.0)).shape == (3, 4)
+
+
+def test_labels_are_taken_for_a_column_of_them():
+    x = np.zeros((8, 4), "float32")
+    vae = of_c((1,))
+    vae.compile("sgd")
+    c = np.arange(8.0, dtype="float32")
+    vae.fit({"x": x, "c": c}, batch_size=4, verbose=0)
+    found = [
+        numpy(vae.encode({"x": x, "c": given}).mean())
+        for given in (c, c[:, None])
+    ]
+    np.testing.assert_array_equal(*found)
+    for given in (c, 1.0, [1.0]):
+        assert vae.sample(8, c=given).shape == (8, 4)
+    with pytest.raises(ValueError, match="one row for each example"):
+        vae.sample(3, c=c)
+
+
+def test_a_condition_has_the_dtype_and_rank_that_a_subclass_was_built_for():
+    vae = VAE(Adds(), plain_decoder())
+    x = np.zeros((3, linear.D), "float32")
+    c = np.arange(3, dtype="int32")
+    found = [
+        numpy(vae.encode({"x": x, "c": given}).mean())
+        for given in (vae({"x": x, "c": c}) and c, c[:, None])
+    ]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(TypeError, match="'c' as int32"):
+        vae.encode({"x": x, "c": c + 0.5})
+    with pytest.raises(ValueError, match="one value for all"):
+        vae.encode({"x": x, "c": np.zeros((3, 2), "int32")})
+    # The decoder takes z alone.
+    with pytest.raises(ValueError, match="used by decoder"):
+        vae.sample(2, c=1)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from keras import ops
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 from support import BACKEND, fast, gradients, numpy
 
 from tfp_vae import VAE, evaluation, layers
 from tfp_vae.distributions import Composite
-from tfp_vae.distributions.observed import Observed
+from tfp_vae.distributions.observed import Observed, is_missing
 from tfp_vae.objectives import ELBO, IWAE, MMD, BetaTCVAE, RenyiBound
 from tfp_vae.substrate import tfd
 
@@ -530,3 +530,157 @@ def test_gaps_in_tf_data():
     with pytest.warns(UserWarning, match="shuffle"):  # of Keras
         vae.fit(pipeline, verbose=0)
     assert np.isfinite(vae.evaluate(pipeline, verbose=0)[0])
+
+
+def test_a_pipeline_that_shuffles_keeps_its_rows(vae):
+    class Shuffled:
+        """Another order at each pass."""
+
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def __iter__(self):
+            order = self.rng.permutation(len(X))
+            return (X[order[i : i + 3]] for i in range(0, len(X), 3))
+
+    filled = vae.impute(Shuffled(), 2, seed=0)
+    # Each row has the observed cells of one row of the data, and of no other.
+    seen = ~np.isnan(X)
+    rows = [
+        [np.array_equal(row[s], x[s]) for x, s in zip(X, seen, strict=True)]
+        for row in filled
+    ]
+    # All but the one with nothing observed, which any row agrees with.
+    assert sorted(np.flatnonzero(r)[-1] for r in rows if sum(r) > 1) == [
+        *range(1, len(X))
+    ]
+
+
+_CLASSES = {
+    "categorical": lambda n: tfd.Categorical(probs=_all([0.4, 0.1, 0.5], n)),
+    "ordered": lambda n: tfd.OrderedLogistic(_all([-3.0, -2.0], n), 1.0),
+    # Of mean 1.05.
+    "mixture": lambda n: tfd.MixtureSameFamily(
+        tfd.Categorical(probs=[0.5, 0.5]),
+        tfd.Categorical(probs=_all([[0.5, 0.0, 0.5], [0.4, 0.1, 0.5]], n)),
+    ),
+}
+
+
+def _all(values, rows):
+    """The same for each of two elements of so many rows."""
+    values = np.float32(values)
+    return ops.broadcast_to(values, (rows, 2, *values.shape))
+
+
+@pytest.mark.parametrize("kind", _CLASSES)
+def test_a_gap_in_classes_is_filled_by_a_class(kind):
+    class Constant(keras.layers.Layer):
+        def call(self, z):
+            return tfd.Independent(_CLASSES[kind](ops.shape(z)[0]), 1)
+
+    class Standard(keras.layers.Layer):
+        def call(self, x):
+            rows = ops.shape(x)[0]
+            return tfd.MultivariateNormalDiag(ops.zeros((rows, 2)), [1.0, 1.0])
+
+    model = VAE(Standard(), Constant(), missing_values=-1)
+    x = np.array([[0, -1], [-1, 1], [2, 0]], "int32")
+    filled = model.impute(x, num_samples=4, seed=0)
+    np.testing.assert_array_equal(filled, [[0, 2], [2, 1], [2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("marker", "dtype", "values", "expected"),
+    [
+        (-1, "uint8", [255, 0], [False, False]),
+        (0.5, "int32", [0, 1], [False, False]),
+        (np.inf, "int32", [0, 1], [False, False]),
+        (1e10, "int32", [0, 1], [False, False]),
+        (-1, "bool", [True, False], [False, False]),
+        (-1, "int32", [-1, 0], [True, False]),
+    ],
+)
+def test_a_marker_is_not_rounded_to_a_value(marker, dtype, values, expected):
+    x = ops.convert_to_tensor(np.array(values, dtype))
+    assert numpy(is_missing(x, marker)).tolist() == expected
+
+
+def test_a_gap_beside_a_power_law_has_no_gradient():
+    def log_prob(concentration, scale):
+        each = tfd.Weibull(concentration, scale)
+        x = np.array([[1e-3, NAN]], "float32")
+        return Observed(tfd.Independent(each, 1), NAN).log_prob(x)
+
+    concentration = np.full((1, 2), 50.0, "float32")
+    scale = np.full((1, 2), 1e-3, "float32")
+    for gradient in gradients(log_prob, concentration, scale):
+        assert np.isfinite(gradient).all()
+        assert gradient[0, 1] == 0.0
+
+
+def test_factors_that_are_large_beside_the_noise():
+    """Of one factor, against float64."""
+    rng = np.random.default_rng(0)
+    factor = (10 * rng.normal(size=(6, 2))).astype("float32")
+    noise = np.full(6, 1e-3, "float32")
+    low_rank = tfd.MultivariateNormalDiagPlusLowRankCovariance(
+        np.zeros((3, 6), "float32"), noise, factor
+    )
+    draws = rng.normal(size=(3, 2)) @ factor.T
+    x = (draws + 0.03 * rng.normal(size=(3, 6))).astype("float32")
+    x[1, 2:4], x[2, :5] = NAN, NAN
+    covariance = factor.astype("float64") @ factor.T + np.diag(noise)
+    found = Observed(low_rank, NAN)
+    (means,) = found.statistics(ops.convert_to_tensor(x))
+    exact = []
+    for row, mean in zip(x.astype("float64"), numpy(means), strict=True):
+        o = ~np.isnan(row)
+        part = covariance[np.ix_(o, o)]
+        exact.append(
+            multivariate_normal.logpdf(row[o], np.zeros(o.sum()), part)
+        )
+        whole = covariance[:, o] @ np.linalg.solve(part, row[o])
+        # Float32 has x to 1e-6; solving for the factors costs three digits.
+        np.testing.assert_allclose(mean, whole, rtol=1e-3, atol=1e-2)
+    # A quadratic form of x / sqrt(noise), numbers of 1e3: 1e6 times epsilon.
+    np.testing.assert_allclose(numpy(found.log_prob(x)), exact, atol=0.5)
+
+
+def test_arrays_with_nan_over_whole_outcomes():
+    p = Observed(tfd.OneHotCategorical(probs=[0.2, 0.3, 0.5]), NAN)
+    x = np.array([[NAN, 0.0, NAN], [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(numpy(p.prob(x)), [0.7, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(
+        numpy(p.log_prob(x)), np.log([0.7, 0.3]), rtol=1e-6
+    )
+
+
+def test_bits_of_gaps_in_a_pipeline_are_counted_row_by_row():
+    class Coins(keras.layers.Layer):
+        def call(self, z):
+            logits = ops.zeros((ops.shape(z)[0], 4))
+            return tfd.Independent(tfd.Bernoulli(logits, dtype="float32"), 1)
+
+    class Standard(keras.layers.Layer):
+        def call(self, x):
+            rows = ops.shape(x)[0]
+            return tfd.MultivariateNormalDiag(ops.zeros((rows, 2)), [1.0, 1.0])
+
+    gaps = np.array([[0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
+    x = np.where(gaps, NAN, 1.0).astype("float32")
+
+    class Turning:
+        """Each pass in the reverse order of the one before."""
+
+        order = 1
+
+        def __iter__(self):
+            self.order *= -1
+            return iter([x[:: self.order]])
+
+    model = VAE(Standard(), Coins(), missing_values=NAN)
+    bits = evaluation.bits_per_dimension(model, Turning(), 2, seed=0).bits
+    # Each coin is one bit, whatever is missing; of nothing there are none.
+    assert np.isnan(bits).sum() == 1
+    np.testing.assert_allclose(bits[np.isfinite(bits)], 1.0, rtol=1e-6)

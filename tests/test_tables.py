@@ -142,16 +142,72 @@ def test_whole_numbers_with_gaps_come_back(data):
 
 
 def test_means_and_wild_draws_come_back_as_outcomes(table):
+    names = [c.name for c in table.encoded]
     x = np.full((1, table.width), 1.4)
-    x[0, [c.name for c in table.encoded].index("drug")] = 9.0
+    x[0, [names.index("drug"), names.index("ward")]] = 9.0, 1.0
     row = table.inverse_transform(x).iloc[0]
     assert [row["visits"], row["ward"], row["drug"]] == [1, 2, "a"]
+    x[0, names.index("ward")] = 1.4
+    with pytest.raises(ValueError, match="a mean of them is no class"):
+        table.inverse_transform(x)
     assert row["smokes"] is np.True_
     assert row["age"] == round(row["age"])
     small = TableEncoder.from_dataframe(
         pd.DataFrame({"a": np.array([-100, 100, 3], "int8")}), verbose=False
     )
     assert small.inverse_transform(np.float32([[99.0]])).iloc[0, 0] == 127
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest"),
+    # Of 64 bits the largest float that they hold.
+    [
+        ("int16", 2**15 - 1),
+        ("UInt8", 255),
+        ("int64", 2**63 - 2**10),
+        ("Int64", 2**63 - 2**10),
+        ("uint64", 2**64 - 2**11),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "least"), [("positive", 1), ("count", 0), ("continuous", None)]
+)
+def test_wild_draws_of_integers_stay_in_their_dtype(
+    dtype, largest, kind, least
+):
+    df = pd.DataFrame({"a": pd.Series([1, 9, 90], dtype=dtype)})
+    table = TableEncoder.from_dataframe(df, {"a": kind}, verbose=False)
+    wild = -50.0 if kind == "positive" else -1e25
+    back = table.inverse_transform(np.array([[wild], [-wild]]))
+    assert back["a"].dtype == dtype
+    if least is None:
+        least = 0 if dtype.lower().startswith("u") else None
+    if least is not None:
+        assert back["a"][0] == least
+    assert back["a"][1] == largest
+
+
+def test_cells_of_the_original_are_not_touched():
+    big = [2**60 + 1, 5, None]
+    df = pd.DataFrame(
+        {"a": pd.array(big, dtype="Int64"), "b": [1, 1, 1]}, index=[*"xyz"]
+    )
+    table = TableEncoder.from_dataframe(df, {"a": "count"}, verbose=False)
+    # A constant column may be absent, as in `transform`.
+    only = df[["a"]]
+    x = np.nan_to_num(table.transform(only)["x"], nan=3.0)
+    back = table.inverse_transform(x, original=only)
+    assert back["a"].tolist() == [2**60 + 1, 5, 3]
+    assert back["b"].tolist() == [1, 1, 1]
+    assert back.index.tolist() == [*"xyz"]
+
+
+def test_infinity_is_no_class():
+    for values in ([1.0, 2.0, np.inf], [1.0, np.inf], [-np.inf, np.inf]):
+        with pytest.raises(ValueError, match="are finite"):
+            TableEncoder.from_dataframe(
+                pd.DataFrame({"a": values * 10}), verbose=False
+            )
 
 
 def test_columns_are_found_by_name(table):

@@ -368,7 +368,7 @@ def chunked(
     num_samples: int,
     seed: int | None,
     verbose: bool,
-) -> Iterator[tuple[int, int, Iterator[list[np.ndarray]]]]:
+) -> Iterator[tuple[Batch, int, Iterator[list[np.ndarray]]]]:
     """What a function gives for each batch, some samples of z at a time.
 
     Args:
@@ -383,9 +383,9 @@ def chunked(
         verbose: whether to show the progress.
 
     Yields:
-        How many of the B examples are data, the first ones; how many samples
-        there are in all; and, to be gone through before the next batch, for
-        each chunk of them the function's arrays, of float64.
+        The batch; how many samples there are in all; and, to be gone through
+        before the next batch, for each chunk of them the function's arrays, of
+        float64.
     """
     chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
@@ -408,7 +408,7 @@ def chunked(
             progress.add(batch.found * samples)
 
     for batch in examples:
-        yield batch.found, chunks * samples, terms(batch)
+        yield batch, chunks * samples, terms(batch)
 
 
 def averages(
@@ -434,7 +434,7 @@ def averages(
         Arrays `[N, ...]` of float64, one for each tensor.
     """
     parts = []
-    for found, _, chunks in chunked(
+    for batch, _, chunks in chunked(
         function, model, examples, num_samples, seed, verbose
     ):
         sums = next(chunks)
@@ -442,5 +442,5 @@ def averages(
         for terms in chunks:
             sums = list(map(np.add, sums, terms))
             count += 1
-        parts.append([term[:found] / count for term in sums])
+        parts.append([term[: batch.found] / count for term in sums])
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

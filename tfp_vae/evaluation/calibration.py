@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -86,7 +87,7 @@ def bits_per_dimension(
         y: the target, as for `marginal_log_likelihood`.
 
     Returns:
-        `BitsPerDimension`, each `[N]`.
+        `BitsPerDimension`, each `[N]`: NaN where nothing was observed.
 
     Raises:
         TypeError: as `VAE.marginal_log_likelihood`.
@@ -107,25 +108,25 @@ def bits_per_dimension(
             "compare nats per example, by marginal_log_likelihood(), on the "
             "same data in the same unit."
         )
-    missing = marker_of(vae)
-    for arrays in examples.rows():
-        values = x_of(arrays[-1])
-        _check_whole(values[observed(values, missing)], likelihood.name)
+    # At once: another pass of a pipeline may come in another order, and gaps
+    # are counted for the examples that are evaluated.
+    x, *targets = keras.tree.map_structure(
+        lambda *parts: np.concatenate(parts), *examples.rows()
+    )
+    y = targets[0] if targets else None
+    values = x_of(x if y is None else y)
+    is_known = observed(values, marker_of(vae))
+    _check_whole(values[is_known], likelihood.name)
     found = marginal_log_likelihood(
         vae, x, num_samples, batch_size, seed, verbose, y
     )
-    sizes = [_sizes(x_of(arrays[-1]), missing) for arrays in examples.rows()]
-    nats = np.concatenate(sizes) * np.log(2.0)
+    sizes = is_known.reshape(len(values), -1).sum(axis=1)
+    nats = np.where(sizes > 0, sizes, np.nan) * np.log(2.0)
     return BitsPerDimension(
         -found.log_likelihood / nats,
         found.standard_error / nats,
         found.pareto_k,
     )
-
-
-def _sizes(x: np.ndarray, missing: float | None) -> np.ndarray:
-    """How many elements of each example were observed, `[N]`."""
-    return observed(x, missing).reshape(len(x), -1).sum(axis=1)
 
 
 def _check_whole(values: np.ndarray, name: str) -> None:

@@ -7,11 +7,12 @@ copied without them.
 import functools
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfp_vae.keras_internals import all_layers
 from tfp_vae.substrate import jit, jit_with_variables, tfd
@@ -23,7 +24,7 @@ __all__ = ["compiled", "forget"]
 _LIMIT = 8
 
 # None is not looked at: what replaces it is.
-_VALUES = (bool, int, float, complex, str, bytes)
+_VALUES = (bool, int, float, complex, str, bytes, np.generic)
 _OBJECTS = (
     keras.layers.Layer,
     tfd.Distribution,
@@ -39,6 +40,9 @@ _OF_LOOPS = {
     "stop_training",
     "stop_evaluating",
     "stop_predicting",
+    # What `add_loss` collects in each call.
+    "_losses",
+    "_loss_ids",
 }
 
 
@@ -62,7 +66,8 @@ def compiled(
 
     Of a Keras model it is compiled anew where another function would come of
     it: where a layer, a variable, or an attribute of a layer that is a number,
-    a string, a function, an array or a distribution is another one than before.
+    a string, a function, an array, a tensor or a distribution, or a list, tuple
+    or dict of such, is another one than before.
     Values of variables may change. A model of another class may change
     in ways that cannot be seen: for it the function is compiled at each call.
 
@@ -87,11 +92,21 @@ def compiled(
             del kept.functions[next(iter(kept.functions))]
         # What is kept must not keep the model.
         weak = weakref.ref(model)
+        # A partial: TensorFlow would count the traces of all lambdas written
+        # here as those of one function, and warn of too many.
         kept.functions[key] = jit_with_variables(
-            lambda *tensors: function(weak(), *static, *tensors),
-            model.variables,
+            functools.partial(_called, function, weak, static), model.variables
         )
     return kept.functions[key]
+
+
+def _called(
+    function: Callable[..., Any],
+    model: Callable[[], Any],
+    static: tuple[Any, ...],
+    *tensors: Any,
+) -> Any:
+    return function(model(), *static, *tensors)
 
 
 def forget(model: Any) -> None:
@@ -111,11 +126,23 @@ def _parts(model: keras.layers.Layer) -> list[Any]:
         for name, value in vars(layer).items():
             if name in _OF_LOOPS:
                 continue
-            if isinstance(value, _OBJECTS):
-                found += [name, weakref.ref(value)]
-            elif isinstance(value, _VALUES):
-                found += [name, value]
+            leaves = list(_leaves(value))
+            if leaves:
+                found += [name, *leaves]
     return found
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What is looked at of an attribute, and how it is nested."""
+    if isinstance(value, _OBJECTS) or ops.is_tensor(value):
+        yield weakref.ref(value)
+    elif isinstance(value, _VALUES):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        yield len(value)
+        items = value.items() if isinstance(value, dict) else value
+        for item in items:
+            yield from _leaves(item)
 
 
 def _are_same(old: list[Any], new: list[Any]) -> bool:

@@ -168,13 +168,13 @@ def marginal_log_likelihood(
     )
 
     parts = []
-    for found, total, chunks in chunked(
+    for batch, total, chunks in chunked(
         _log_weights, vae, examples, num_samples, seed, verbose
     ):
         running = _Running(total)
         for (weights,) in chunks:
             running.add(weights)
-        parts.append([field[:found] for field in running.result()])
+        parts.append([field[: batch.found] for field in running.result()])
     result = MarginalLogLikelihood(
         *map(np.concatenate, zip(*parts, strict=True))
     )

@@ -10,7 +10,6 @@ from keras import ops
 from tfp_vae.arguments import check_positive_int
 from tfp_vae.checks import check_likelihood, in_dtype_of
 from tfp_vae.distributions.observed import Observed
-from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import chunked, prepared
 from tfp_vae.evaluation.model import (
     LatentModel,
@@ -91,18 +90,20 @@ def impute(
     function = _means if draws is None else _candidates
     generator = np.random.default_rng(seed)
     first: Any = examples.likelihood_of_first(vae)
-    parts = []
-    for found, _, chunks in chunked(
+    parts, data = [], []
+    for batch, _, chunks in chunked(
         function, vae, examples, num_samples, seed, verbose
     ):
+        # Of this very pass: the next one may come in another order.
+        data.append(ops.convert_to_numpy(batch.y)[: batch.found])
         if draws is not None:
-            parts.append(_resampled(chunks, draws, generator)[:, :found])
+            parts.append(_resampled(chunks, draws, generator)[:, : batch.found])
             continue
-        averages = (a[:found] for a in _averaged(chunks))
+        averages = (a[: batch.found] for a in _averaged(chunks))
         parts.append(next(averages) if is_drawn else first.values(averages))
+    known = np.concatenate(data)
     filled = np.concatenate(parts, axis=0 if draws is None else 1)
-    data = np.concatenate([x_of(rows[-1]) for rows in examples.rows()])
-    whole = np.where(observed(data, missing), data, filled)
+    whole = np.where(observed(known, missing), known, filled)
     return whole.astype(keras.config.floatx())
 
 
@@ -164,7 +165,8 @@ def _average(weights: Tensor, each: Tensor) -> Tensor:
     each = ops.reshape(each, (samples, -1, *each.shape[1:]))
     ones = [1] * (len(each.shape) - 2)
     weights = ops.reshape(weights, (samples, -1, *ones))
-    return ops.sum(ops.cast(weights, each.dtype) * each, axis=0)
+    # Keras multiplies in the wider dtype: integers must not round the weights.
+    return ops.sum(ops.multiply(weights, each), axis=0)
 
 
 def _averaged(chunks: Iterator[list[np.ndarray]]) -> list[np.ndarray]:

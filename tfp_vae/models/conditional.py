@@ -48,12 +48,32 @@ class Conditional:
         """Conditions as tensors of so many rows, if each is of use."""
         if not conditions:
             return {}
-        if not self._may_use_any_entry():
-            check_used(self._parts(conditions), conditions)
+        self._check_used(self._parts(conditions), conditions)
         return {
             name: as_rows(name, value, rows, self.entries.get(name), check)
             for name, value in conditions.items()
         }
+
+    def _check_used(
+        self, parts: list[Part], conditions: dict[str, Any]
+    ) -> None:
+        if not self._may_use_any_entry():
+            check_used(parts, conditions)
+
+    def _check_generative(self, conditions: dict[str, Any]) -> None:
+        """Refuses what neither decoder nor prior asks for."""
+        self._check_used(self._parts(conditions)[1:], conditions)
+
+    def expected_entries(self) -> dict[str, Entry]:
+        """Shapes and dtypes of entries, as far as they are known.
+
+        Returns:
+            Those that the model was built for, and inputs of its parts.
+        """
+        found: dict[str, Entry] = {}
+        for part in self._parts({}):
+            found |= part.expected
+        return found | self.entries
 
     def _build_if_parts_are_built(self) -> None:
         if self.built or not (self.encoder.built and self.decoder.built):

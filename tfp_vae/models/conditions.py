@@ -17,7 +17,14 @@ from tfp_vae.checks import static_shape
 from tfp_vae.keras_internals import inputs_by_name
 from tfp_vae.substrate import Tensor
 
-__all__ = ["Entry", "Part", "as_rows", "check_used", "known_entries"]
+__all__ = [
+    "Entry",
+    "Part",
+    "as_rows",
+    "check_used",
+    "fits_entry",
+    "known_entries",
+]
 
 # What Keras calls an input that was given no name.
 _NO_NAME = re.compile(r"keras_tensor(_\d+)?|input(_layer)?(_\d+)?")
@@ -233,7 +240,7 @@ class Part:
             if name not in self.expected or shape is None:
                 continue
             expected = self.expected[name]
-            if not _fits(shape, expected.shape):
+            if not fits_entry(shape, expected.shape):
                 raise ValueError(
                     f"The {self.role} takes the entry {name!r} in the shape "
                     f"{expected.shape}, without the first dimension for each "
@@ -255,12 +262,19 @@ class Part:
             )
 
 
-def _fits(
+def fits_entry(
     shape: tuple[int | None, ...], expected: tuple[int | None, ...]
 ) -> bool:
     """Whether Keras takes a batch of one shape for an input of another.
 
     It adds and drops a last dimension of 1.
+
+    Args:
+        shape: of the batch.
+        expected: of the input.
+
+    Returns:
+        A bool.
     """
     if len(shape) == len(expected) - 1 and expected[-1] == 1:
         shape = (*shape, 1)
@@ -289,7 +303,7 @@ def check_used(parts: list[Part], conditions: Iterable[str]) -> None:
     ]
     if unused:
         raise ValueError(
-            "Each entry of the data is used by encoder, decoder or prior. "
+            f"Each entry is used by {' or '.join(p.role for p in parts)}. "
             f"Received: {', '.join(map(repr, unused))}, which none of them "
             "asks for. A functional model asks by the names of its inputs, "
             f'keras.Input(..., name="{unused[0]}"), a subclass by the '
@@ -354,22 +368,50 @@ def as_rows(
         if floats and (dtype is None or "float" not in dtype):
             dtype = keras.config.floatx()
         value = ops.convert_to_tensor(value, dtype)
+    if entry is None:
+        if not value.shape:
+            return ops.broadcast_to(value, (rows,))
+        event = tuple(value.shape)[1:]
+    else:
+        _check_dtype(name, value, entry)
+        event = entry.shape[1:]
+        value = _in_rank_of(value, entry)
     shape = tuple(value.shape)
-    rank = len(entry.shape) if entry is not None else max(len(shape), 1)
-    if len(shape) < rank:
-        event = entry.shape[1:] if entry is not None else ()
-        try:
-            np.broadcast_shapes(shape, tuple(size or 1 for size in event))
-        except ValueError as error:
-            raise ValueError(_wrong(name, shape, rows, event)) from error
-        value = ops.broadcast_to(
-            value,
-            (rows, *map(_known_size, event, _last(shape, event))),
-        )
-    elif check and isinstance(rows, int) and shape[0] not in (None, rows):
-        event = entry.shape[1:] if entry is not None else shape[1:]
+    if len(shape) <= len(event):
+        sizes = tuple(map(_known_size, event, _last(shape, event)))
+        if not _broadcasts(shape, sizes):
+            raise ValueError(_wrong(name, shape, rows, event))
+        return ops.broadcast_to(value, (rows, *sizes))
+    is_other = isinstance(rows, int) and shape[0] not in (None, rows)
+    if (check and is_other) or not fits_entry(shape, (None, *event)):
         raise ValueError(_wrong(name, shape, rows, event))
     return value
+
+
+def _check_dtype(name: str, value: Tensor, entry: Entry) -> None:
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    if "float" in dtype and "float" not in entry.dtype:
+        raise TypeError(
+            f"The model takes {name!r} as {entry.dtype}: fractions would be "
+            f"lost. Received: {dtype}. Give {name} as {entry.dtype}."
+        )
+
+
+def _in_rank_of(value: Tensor, entry: Entry) -> Tensor:
+    """With the last dimension of 1 that Keras adds to an input, or drops."""
+    shape = tuple(value.shape)
+    if shape == (1,) or not fits_entry(shape, entry.shape):
+        return value
+    if len(shape) < len(entry.shape):
+        return value[..., None]
+    return value[..., 0] if len(shape) > len(entry.shape) else value
+
+
+def _broadcasts(shape: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, sizes) == sizes
+    except ValueError:
+        return False
 
 
 def _known_size(size: int | None, received: int) -> int:

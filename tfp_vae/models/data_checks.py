@@ -16,6 +16,7 @@ from tfp_vae.checks import in_dtype_of
 from tfp_vae.distributions.observed import Observed
 from tfp_vae.entries import conditions_of, with_x, x_of
 from tfp_vae.evaluation.model import prior_of
+from tfp_vae.models.conditions import Entry, fits_entry
 from tfp_vae.models.dry_run import try_shapes
 from tfp_vae.models.nonfinite_guard import all_finite
 from tfp_vae.models.support import (
@@ -106,7 +107,9 @@ def examine(
         y = x_of(x) if y is None else y
     missing = model.missing_values
     seen = target = look("x", x_seen, _X, missing)
-    conditions = _check_conditions(conditions, len(seen.array))
+    conditions = _check_conditions(
+        conditions, len(seen.array), model.expected_entries()
+    )
     if y_seen is not None and y_seen is not x_seen:
         target = look("y", y_seen, _X, missing)
 
@@ -122,7 +125,7 @@ def examine(
 
 
 def _check_conditions(
-    conditions: dict[str, Any], rows: int
+    conditions: dict[str, Any], rows: int, known: dict[str, Entry]
 ) -> dict[str, np.ndarray]:
     """Conditions as arrays, one row for each example, none missing."""
     found = {}
@@ -132,6 +135,13 @@ def _check_conditions(
             raise ValueError(
                 "All entries have one row for each example. Received: "
                 f"{name} of {len(array)} rows, x of {rows} rows."
+            )
+        if name in known and not fits_entry(array.shape, known[name].shape):
+            raise ValueError(
+                "The entries of the data have the shapes that the model was "
+                f"built for. Received: {name!r} in the shape {array.shape}, in "
+                f"place of {(rows, *known[name].shape[1:])}. Reshape the "
+                "entry, or change the input of the model."
             )
         found[name] = array
     return found

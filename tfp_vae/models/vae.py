@@ -336,6 +336,7 @@ class VAE(OnBatch, LatentVariableModel):
                 "Call it on a batch, or fit it, before sample()."
             )
         z_seed, x_seed = samplers.split_seed(tfp_seed(seed))
+        self._check_generative(conditions)
         conditions = self._rows(conditions, n)
         prior = prior_of(self, self.example_posterior(), conditions | {"x": ()})
         # A prior that is conditional is one for each row already.

@@ -1,5 +1,6 @@
 """The strangest examples, and what is strange about each."""
 
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def _table(
     )
     dark = np.nanmax(excess) / 2
     for i, j in np.ndindex(rows, columns):
-        text = f"{x[i, j]:.3g}" if np.isreal(x[i, j]) else str(x[i, j])
+        is_number = isinstance(x[i, j], numbers.Real)
+        text = f"{x[i, j]:.3g}" if is_number else str(x[i, j])
         colour = "white" if excess[i, j] > dark else "black"
         axis.text(
             j, i, text, ha="center", va="center", color=colour, fontsize=6

@@ -229,15 +229,28 @@ class Column:
         """Numbers as values: the reverse of `encode`.
 
         Args:
-            x: `[N]`; codes and counts are rounded, for a mean is none.
+            x: `[N]`; counts and binary codes are rounded, for a mean is none.
 
         Returns:
             `[N]`; float64, or objects with None where missing.
+
+        Raises:
+            ValueError: if codes of a categorical column are not whole: the
+                mean of codes is that of no class.
         """
         x = np.asarray(x, "float64")
         if self.coded:
             assert self.categories is not None
-            codes = np.clip(np.rint(x), 0, len(self.categories) - 1)
+            codes = np.rint(x)
+            between = x[np.isfinite(x) & (x != codes)]
+            if self.kind == "categorical" and len(between):
+                raise ValueError(
+                    "Codes of classes are whole numbers: a mean of them is no "
+                    f"class. Received: {shown(between)} in column "
+                    f"{self.name!r}. Give draws, vae.sample(n), what "
+                    "vae.impute(data) fills in, or the mode of the likelihood."
+                )
+            codes = np.clip(codes, 0, len(self.categories) - 1)
             return np.array(
                 [
                     None if code != code else self.categories[int(code)]
@@ -249,7 +262,10 @@ class Column:
             x = x * self.scale + self.shift
         if self.kind == "positive":
             x = np.exp(x)
-        return np.rint(x) if self.whole else x
+        if not self.whole:
+            return x
+        least = {"positive": 1.0, "count": 0.0}.get(self.kind, -np.inf)
+        return np.maximum(np.rint(x), least)
 
     def __str__(self) -> str:
         if self.coded:

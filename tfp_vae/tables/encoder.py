@@ -217,7 +217,7 @@ class TableEncoder:
     def inverse_transform(self, x: Any, original: Any = None) -> Any:
         """Arrays as a DataFrame: what `transform` had made of it.
 
-        Codes and counts are rounded: a mean may lie between them.
+        Counts and binary codes are rounded: a mean may lie between them.
 
         Args:
             x: `[N, width]`, or a dict with it as `"x"`; or `[m, N, width]`, m
@@ -232,8 +232,8 @@ class TableEncoder:
 
         Raises:
             ImportError: if pandas is not installed.
-            ValueError: if x has another width, or `original` other rows or
-                columns.
+            ValueError: if x has another width, classes are not whole numbers
+                (as of a mean), or `original` has other rows or columns.
         """
         pandas = _pandas()
         x = keras.ops.convert_to_numpy(x["x"] if isinstance(x, dict) else x)
@@ -254,19 +254,22 @@ class TableEncoder:
                 continue
             values = np.full(len(x), column.value, dtype=object)
             if column.in_x:
-                values = column.decode(x[:, place])
+                values = _within(column, column.decode(x[:, place]), pandas)
                 place += 1
             series = pandas.Series(values)
             if original is not None:
+                series.index = original.index
+            if original is not None and column.name in original:
                 kept = original[column.name]
-                series.index = kept.index
-                series = series.astype(object).where(kept.isna(), kept)
+                series = series.astype(object).where(
+                    kept.isna(), kept.astype(object)
+                )
             parts[column.name] = _as_it_was(series, column, pandas)
         return pandas.DataFrame(parts)
 
     def _check_original(self, original: Any, rows: int) -> None:
         _check_dataframe(original)
-        lacking = [n for n in self.names if n not in original.columns]
+        lacking = [c.name for c in self.columns if self._needs(c, original)]
         if len(original) != rows or lacking:
             raise ValueError(
                 "original is the DataFrame that was transformed, of "
@@ -358,6 +361,22 @@ def _check_constant(column: Column, series: Any, unseen: str) -> None:
         )
 
 
+def _within(column: Column, values: np.ndarray, pandas: Any) -> np.ndarray:
+    """Numbers that the dtype of an integer column can hold."""
+    if column.dtype in (None, "category") or column.coded:
+        return values
+    kind = pandas.api.types.pandas_dtype(column.dtype)
+    kind = getattr(kind, "numpy_dtype", kind)
+    if kind.kind not in "iu":
+        return values
+    limits = np.iinfo(kind)
+    most = float(limits.max)
+    # Of 64 bits the largest integer is no float: the next one is too large.
+    if most > limits.max:
+        most = np.nextafter(most, 0.0)
+    return np.clip(values, float(limits.min), most)
+
+
 def _as_it_was(series: Any, column: Column, pandas: Any) -> Any:
     """The series in the dtype of the column, if nothing is missing."""
     dtype = column.dtype
@@ -370,11 +389,16 @@ def _as_it_was(series: Any, column: Column, pandas: Any) -> Any:
     if dtype is None or dtype == "category":
         return series.infer_objects()
     kind = pandas.api.types.pandas_dtype(dtype)
-    if not pandas.api.types.is_extension_array_dtype(kind):
-        if series.isna().any():
-            # An integer or a bool of numpy has no gap.
-            return series.infer_objects()
-        if kind.kind in "iu" and not column.coded:
-            limits = np.iinfo(kind)
-            series = series.astype("float64").clip(limits.min, limits.max)
+    is_numpy = not pandas.api.types.is_extension_array_dtype(kind)
+    if is_numpy and series.isna().any():
+        # An integer or a bool of numpy has no gap.
+        return series.infer_objects()
+    if kind.kind in "iu" and series.dtype == object:
+        # Beside floats large integers would be rounded.
+        series = series.map(_as_integer)
     return series.astype(dtype)
+
+
+def _as_integer(value: Any) -> Any:
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value

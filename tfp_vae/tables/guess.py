@@ -1,6 +1,7 @@
 """What a column of a DataFrame is, by its values or by what the user says."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,6 +152,8 @@ def _guess(series: Any, observed: Any, levels: list[Any]) -> tuple[str, str]:
         gaps = len(series) - len(observed)
         note = f"? {gaps} gaps become it" if gaps else "one value"
         return "constant", note
+    if any(isinstance(v, float) and math.isinf(v) for v in levels):
+        return "continuous", "numbers"  # which refuses them
     if len(levels) == 2:
         return "binary", "two values"
     if any(isinstance(v, str) for v in levels) or series.dtype == "category":
@@ -166,15 +169,14 @@ def _guess(series: Any, observed: Any, levels: list[Any]) -> tuple[str, str]:
             )
         return "categorical", "names"
     values = numbers_of(observed)
-    finite = values[np.isfinite(values)]
-    whole = len(finite) and (finite == np.floor(finite)).all()
-    if whole and finite.min() >= 1 and len(levels) <= _CODES:
+    whole = (values == np.floor(values)).all()
+    if whole and values.min() >= 1 and len(levels) <= _CODES:
         return "categorical", "? whole numbers from 1: codes, or a count"
-    if whole and finite.min() in (0, 1) and finite.max() <= 1000:
+    if whole and values.min() in (0, 1) and values.max() <= 1000:
         if len(levels) <= _CODES:
             return "count", "? few whole numbers: a count, or codes"
         return "count", "whole numbers from 0 or 1"
-    if (finite > 0).all() and finite.max() > 1000 * finite.min():
+    if (values > 0).all() and values.max() > 1000 * values.min():
         return "continuous", "? all above 0, of many sizes: or positive"
     return "continuous", "numbers"
 

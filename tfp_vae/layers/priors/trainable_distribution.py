@@ -155,7 +155,7 @@ class TrainableDistribution(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "TrainableDistribution":
         config = dict(config)
         found = find_class(config.pop("distribution_class"))
-        parameters = {
+        parameters: dict[str, Any] = {
             key: deserialize_function(value, key)
             if isinstance(value, dict)
             else value

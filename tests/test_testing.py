@@ -78,7 +78,7 @@ _USERS = only({"Right", "EitherRate", "MixtureOfTwo", "Die"}, USERS)
 
 
 @pytest.mark.parametrize(
-    ("cls", "options"), _USERS, ids=[cls.__name__ for cls, _ in _USERS]
+    ("cls", "options"), _USERS, ids=[name_of(cls) for cls, _ in _USERS]
 )
 def test_right_classes_pass(cls, options):
     report = check_distribution(cls, max_examples=EXAMPLES, **options)

@@ -174,3 +174,21 @@ def test_what_cannot_be_drawn_is_said():
         instances(Undeclared)
     with pytest.raises(TypeError, match=r"`high` of Uniform without one"):
         instances(tfd.Uniform)
+
+
+@pytest.mark.parametrize(
+    ("target", "check", "reason"),
+    [
+        (
+            lambda: tfd.PowerSpherical([0.0, 1.0, 0.0], 3.0),
+            "stein",
+            "come back",
+        ),
+        (lambda: tfd.Bernoulli(probs=1e-6), "seeds", "one outcome has"),
+    ],
+    ids=["unit vectors", "rare events"],
+)
+def test_what_cannot_be_judged_is_void(target, check, reason):
+    skip = set(CHECKS) - {check}
+    report = check_distribution(target(), max_examples=1, skip=skip)
+    assert reason in report.not_applicable[check]

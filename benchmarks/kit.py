@@ -63,7 +63,9 @@ def measure(seeds, names, path):
     if os.environ["KERAS_BACKEND"] == "jax":
         for name, checks in tfp_targets.KNOWN_ON_JAX.items():
             known[name] = known.get(name, set()) | checks
-    targets = [(c.__name__, c, o) for c, o in right_targets.USERS]
+    targets = [
+        (planted_faults.name_of(c), c, o) for c, o in right_targets.USERS
+    ]
     for kind, group in (("user", targets), ("TFP", tfp_targets.TFPS)):
         for name, target, options in group:
             if names and name not in names:

@@ -52,6 +52,18 @@ class QuantileOff(Right):
         return super()._quantile(value) + 0.1 * self._tensor("scale")
 
 
+class QuantileOffByHalfAPercent(Right):
+    def _quantile(self, value):
+        loc = self._tensor("loc")
+        return loc + 1.005 * (super()._quantile(value) - loc)
+
+
+class QuantileNanInTheTails(Right):
+    def _quantile(self, value):
+        inside = ops.abs(value - 0.5) < 0.495
+        return ops.where(inside, super()._quantile(value), np.nan)
+
+
 class SamplerOffByAFactor(Right):
     def _sample_n(self, n, seed=None):
         loc = self._tensor("loc")
@@ -626,6 +638,8 @@ FAULTS = [
     (OtherProb, {"prob"}),
     (CdfOfTheOtherTail, {"cdf"}),
     (LogCdfApart, {"cdf"}),
+    (QuantileOffByHalfAPercent, {"quantile"}),
+    (QuantileNanInTheTails, {"quantile"}),
     (QuantileOff, {"quantile"}),
     (SamplerOffByAFactor, {"samples", "sample_moments"}),
     (SamplerWithoutLoc, {"samples", "sample_moments"}),

@@ -407,6 +407,24 @@ class Die(User):
         return 6.0 - 15.0 / (5.0 + self.weight)
 
 
+class Trials(Counts):
+    """Of numbers that are integers, and differ within a batch."""
+
+    positive = ("odds",)
+    real = ("n",)
+
+    def _inner(self):
+        return tfd.Binomial(ops.cast(self.n, "float32"), ops.log(self.odds))
+
+    def _sample_n(self, n, seed=None):
+        return self._inner().sample(n, seed=seed)
+
+    def _log_prob(self, value):
+        inside = value <= ops.cast(self.n, value.dtype)
+        x = ops.where(inside, value, 0.0)
+        return ops.where(inside, self._inner().log_prob(x), -np.inf)
+
+
 class Inflated(Poisson):
     """Half of the counts are 0."""
 
@@ -541,7 +559,7 @@ class Single(Laplace):
         return super()._log_prob(value)
 
 
-#: Eighteen right classes of users, and the options that they need.
+#: Nineteen right targets of users, and the options that they need.
 USERS = [
     (Right, {}),
     (WithKL, {}),
@@ -566,4 +584,5 @@ USERS = [
             Single,
         )
     ),
+    (Trials(odds=np.float32([0.5, 1.0, 2.0]), n=np.array([3, 5, 7])), {}),
 ]

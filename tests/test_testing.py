@@ -78,7 +78,7 @@ _USERS = only({"Right", "EitherRate", "MixtureOfTwo", "Die"}, USERS)
 
 
 @pytest.mark.parametrize(
-    ("cls", "options"), _USERS, ids=[cls.__name__ for cls, _ in _USERS]
+    ("cls", "options"), _USERS, ids=[name_of(cls) for cls, _ in _USERS]
 )
 def test_right_classes_pass(cls, options):
     report = check_distribution(cls, max_examples=EXAMPLES, **options)
@@ -174,3 +174,21 @@ def test_what_cannot_be_drawn_is_said():
         instances(Undeclared)
     with pytest.raises(TypeError, match=r"`high` of Uniform without one"):
         instances(tfd.Uniform)
+
+
+@pytest.mark.parametrize(
+    ("target", "check", "reason"),
+    [
+        (
+            lambda: tfd.PowerSpherical([0.0, 1.0, 0.0], 3.0),
+            "stein",
+            "come back",
+        ),
+        (lambda: tfd.Bernoulli(probs=1e-6), "seeds", "one outcome has"),
+    ],
+    ids=["unit vectors", "rare events"],
+)
+def test_what_cannot_be_judged_is_void(target, check, reason):
+    skip = set(CHECKS) - {check}
+    report = check_distribution(target(), max_examples=1, skip=skip)
+    assert reason in report.not_applicable[check]

@@ -102,7 +102,7 @@ def check_broadcast(case: Case) -> None:
     given = case.distribution.parameters
     if any(
         hasattr(value, "batch_shape")
-        or (isinstance(value, dict | list) and name not in wide)
+        or (name not in wide and _has_dimensions(value))
         for name, value in given.items()
     ):
         raise NotApplicable("parameters that are no tensors have a batch")
@@ -135,6 +135,13 @@ def check_broadcast(case: Case) -> None:
         ) from violation
     except NotApplicable:
         return
+
+
+def _has_dimensions(value: Any) -> bool:
+    """Whether a parameter that cannot be made wide may have a batch."""
+    if isinstance(value, dict | list):
+        return True
+    return len(getattr(value, "shape", ())) > 0
 
 
 def _shapes(parameters: dict[str, Array]) -> str:

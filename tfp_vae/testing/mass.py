@@ -46,6 +46,20 @@ _X, _W = np.polynomial.legendre.leggauss(_NODES)
 _ROUGH = (_W[:, None] * np.polynomial.legendre.legvander(_X, _NODES - 1))[
     :, -2:
 ] * (np.arange(_NODES)[-2:] + 0.5)
+# From densities at the nodes to the mass from -1 to each, of the polynomial.
+_TO_MASS = np.stack(
+    [
+        np.polynomial.legendre.legval(
+            _X, np.polynomial.legendre.legint(row, lbnd=-1)
+        )
+        for row in np.eye(_NODES)
+    ],
+    axis=-1,
+) @ (
+    _W
+    * np.polynomial.legendre.legvander(_X, _NODES - 1).T
+    * (np.arange(_NODES)[:, None] + 0.5)
+)
 
 
 def place_of(number: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -123,15 +137,38 @@ class Mass(NamedTuple):
         return np.where(known, mean, np.nan), self.noise * np.abs(mean)
 
     def cdf(self, values: Array) -> Array:
-        """The mass below values, `[k, *batch]`; linear between the edges."""
+        """The mass below values, `[k, *batch]`; linear between the nodes."""
         shape = self.edges.shape[1:]
         values = np.broadcast_to(values, (len(values), *shape))
         found = np.empty(values.shape)
-        share = self.below / self.below[-1:]
+        places, below = self._at_nodes()
+        share = below / self.below[-1:]
         for i in np.ndindex(*shape):
             at = (slice(None), *i)
-            found[at] = np.interp(values[at], self.edges[at], share[at])
+            found[at] = np.interp(values[at], places[at], share[at])
         return found
+
+    def _at_nodes(self) -> tuple[Array, Array]:
+        """The edges and the nodes between, and the mass below each."""
+        if len(self.x) == len(self.edges):  # outcomes
+            return self.edges, self.below
+        batch = self.edges.shape[1:]
+        dims = (-1, _NODES, *batch)
+        density = self.probability.reshape(dims) / _W.reshape(
+            _NODES, *[1] * len(batch)
+        )
+        inner = np.moveaxis(np.tensordot(_TO_MASS, density, (1, 1)), 0, 1)
+
+        def merged(edges: Array, nodes: Array) -> Array:
+            # A node is rounded to the dtype, and next to an end a place within.
+            nodes = np.clip(nodes, edges[:-1, None], edges[1:, None])
+            rows = np.concatenate([edges[:-1, None], nodes], axis=1)
+            return np.concatenate([rows.reshape(-1, *batch), edges[-1:]])
+
+        below = self.below[:-1, None] + inner
+        return merged(self.edges, self.x.reshape(dims)), merged(
+            self.below, below
+        )
 
     def quantile(self, p: Array) -> Array:
         """Points with about the mass p below, `[k, *batch]`."""

@@ -23,6 +23,8 @@ __all__ = [
 _FALSE_ALARM = 1e-9
 # The greatest kurtosis at which means of so many draws are normal.
 _TAME = 50.0
+# The mass of all outcomes but one from which on draws tell anything.
+_RARE = 1e-3
 # Draws for the identities of Stein.
 _SCORED = 2**13
 _LEVELS = np.linspace(0.1, 0.9, 9)
@@ -250,6 +252,24 @@ def check_sample_shapes(case: Case) -> None:
         )
 
 
+def _refuse_rare(case: Case) -> None:
+    """Of outcomes hardly ever drawn, 32,768 draws say nothing.
+
+    Raises:
+        NotApplicable: if the likeliest outcome has all but 1e-3 of the mass.
+    """
+    if not case.is_discrete:
+        return
+    try:
+        likeliest = np.exp(case.integral.log_prob.max(axis=0))
+    except NotApplicable:
+        return
+    if (likeliest > 1.0 - _RARE).all():
+        raise NotApplicable(
+            f"one outcome has {likeliest.max():.6f} of the mass"
+        )
+
+
 def check_seeds(case: Case) -> None:
     """A seed repeats its draws, and another one gives others."""
     first, again, other = (case.draws(seed) for seed in (5, 5, 6))
@@ -258,6 +278,7 @@ def check_seeds(case: Case) -> None:
         "The same seed must give the same draws",
         f"draws that differ, for {case}",
     )
+    _refuse_rare(case)
     require(
         not np.array_equal(first, other, equal_nan=True),
         "Another seed must give other draws",
@@ -272,6 +293,7 @@ def check_independent_draws(case: Case) -> None:
     reverse, as of antithetic ones, at seven standard errors; the same across
     the batch, as of common noise.
     """
+    _refuse_rare(case)
     # One coordinate of each: those of a simplex, say, depend on one another.
     first = (..., *[0] * len(case.event_shape))
     draws = case.first_draws[first].reshape(DRAWS, -1)

@@ -64,14 +64,14 @@ def test_trainable_distribution_begins_as_it_is_told():
 
 
 @keras.saving.register_keras_serializable("tests")
-def quartic(r):
+def quartic_energy(r):
     return r**4
 
 
 def test_trainable_distribution_of_a_function_is_saved():
-    layer = TrainableDistribution(Gibbs, energy=quartic, loc=[0.0, 1.0])
+    layer = TrainableDistribution(Gibbs, energy=quartic_energy, loc=[0.0, 1.0])
     again = round_trip(layer)
-    assert again.parameters["energy"] is quartic
+    assert again.parameters["energy"] is quartic_energy
     x = np.float32([0.5, 0.5])
     np.testing.assert_array_equal(
         again(None).log_prob(x), layer(None).log_prob(x)

@@ -228,7 +228,7 @@ def test_jacobian_is_triangular(layer_class, order):
 
 
 # TFP's own, on JAX.
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype .*int64")
 def test_spline_is_that_of_tfp():
     raw = points(7, 3 * 6 - 1)
     x = np.linspace(-3.9, 3.9, 7, dtype="float32")

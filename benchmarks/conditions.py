@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from measure import arguments, in_turns, report
+from measure import arguments, fits_in_turns
 from networks import NETWORKS, keras_layers
 
 from tfp_vae import VAE
@@ -92,35 +92,20 @@ def main() -> None:
         "IWAE, whole": x,
         "IWAE, gaps": gaps,
     }
-    functions = {}
-    for name in PAIRS:
-        train = functools.partial(
-            model(name).fit, data[name], batch_size=BATCH, verbose=0
+    fits = {
+        name: functools.partial(
+            model(name).fit,
+            data[name],
+            batch_size=BATCH,
+            epochs=options.epochs,
+            verbose=0,
         )
-        train(epochs=options.epochs)  # compiles
-        functions[name] = functools.partial(train, epochs=options.epochs)
-    seconds = in_turns(functions, options.rounds)
+        for name in PAIRS
+    }
     steps = options.epochs * -(-options.examples // BATCH)
-    points = [
-        {
-            "row": name,
-            "milliseconds": 1e3 * found / steps,
-            "ratio": found / seconds[PAIRS[name]],
-        }
-        for name, found in seconds.items()
-    ]
     backend = keras.backend.backend()
     print(f"\nMLP, Keras on {backend}, batch {BATCH}\n")
-    report(
-        options.out,
-        f"conditions-{backend}",
-        points,
-        {
-            "row": ("row", ""),
-            "ms a step": ("milliseconds", ".2f"),
-            "ratio": ("ratio", ".2f"),
-        },
-    )
+    fits_in_turns(fits, PAIRS, steps, options, f"conditions-{backend}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from measure import arguments, in_turns, report
+from measure import arguments, fits_in_turns
 from networks import NETWORKS, keras_layers
 
 import tfp_vae
@@ -90,34 +90,25 @@ def main() -> None:
     options = parser.parse_args()
     x = np.random.default_rng(0).random((options.examples, *NETWORK.shape))
     x = (x > 0.8).astype("float32")
-    functions = {}
-    for name in ROWS:
-        train = functools.partial(
-            model(name).fit, x, batch_size=BATCH, verbose=0
+    fits = {
+        name: functools.partial(
+            model(name).fit,
+            x,
+            batch_size=BATCH,
+            epochs=options.epochs,
+            verbose=0,
         )
-        train(epochs=options.epochs)  # compiles
-        functions[name] = functools.partial(train, epochs=options.epochs)
-    seconds = in_turns(functions, options.rounds)
+        for name in ROWS
+    }
     steps = options.epochs * -(-options.examples // BATCH)
-    points = [
-        {
-            "row": name,
-            "milliseconds": 1e3 * found / steps,
-            "ratio": found / seconds["diagonal"],
-        }
-        for name, found in seconds.items()
-    ]
     backend = keras.backend.backend()
     print(f"\nMLP, Keras on {backend}, batch {BATCH}\n")
-    report(
-        options.out,
+    fits_in_turns(
+        fits,
+        dict.fromkeys(ROWS, "diagonal"),
+        steps,
+        options,
         f"flows-{backend}",
-        points,
-        {
-            "row": ("row", ""),
-            "ms a step": ("milliseconds", ".2f"),
-            "to diagonal": ("ratio", ".2f"),
-        },
     )
 
 

@@ -45,6 +45,42 @@ def in_turns(
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
+def fits_in_turns(
+    fits: dict[str, Callable[[], Any]],
+    pairs: dict[str, str],
+    steps: int,
+    options: argparse.Namespace,
+    name: str,
+) -> None:
+    """Reports the milliseconds of a training step, and ratios of medians.
+
+    Args:
+        fits: each trains for `steps`, and is called once beforehand, to
+            compile.
+        pairs: for each of them the one that it is compared with.
+        steps: in one call.
+        options: what `arguments` parsed.
+        name: of the JSON.
+    """
+    for fit in fits.values():
+        fit()
+    seconds = in_turns(fits, options.rounds)
+    points = [
+        {
+            "row": row,
+            "milliseconds": 1e3 * found / steps,
+            "ratio": found / seconds[pairs[row]],
+        }
+        for row, found in seconds.items()
+    ]
+    columns = {
+        "row": ("row", ""),
+        "ms a step": ("milliseconds", ".2f"),
+        "ratio": ("ratio", ".2f"),
+    }
+    report(options.out, name, points, columns)
+
+
 def in_a_process(*arguments: Any) -> Any:
     """What Python prints as JSON on its last line, in a fresh process."""
     command = [sys.executable, *map(str, arguments)]

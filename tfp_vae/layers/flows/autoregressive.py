@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_one_of
-from tfp_vae.layers.flows.bijector import FlowBijector
+from tfp_vae.layers.flows.bijector import NetworkBijector
 from tfp_vae.layers.flows.masks import made_masks
-from tfp_vae.layers.flows.network import apply_network, bounded
+from tfp_vae.layers.flows.network import bounded
 from tfp_vae.layers.flows.transform import NetworkTransform
 from tfp_vae.substrate import Tensor, repeat, tfb
 
@@ -20,50 +20,20 @@ __all__ = [
 ]
 
 
-class _Autoregressive(FlowBijector):
-    """The common part: shift and log scale of each element, both ways.
-
-    Args:
-        kernels: masked, of the network.
-        biases: of the network.
-        from_context: of the network, or None.
-        activation: of the network.
-        order: the elements, first to last.
-        parameters: all arguments of the subclass.
-        validate_args: as in TFP.
-        name: as in TFP.
-    """
+class _Autoregressive(NetworkBijector):
+    """The common part: shift and log scale of each element, both ways."""
 
     _is_bounded = True
 
     def __init__(
-        self,
-        kernels: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        from_context: Tensor | None,
-        activation: Callable[[Tensor], Tensor],
-        order: Sequence[int],
-        parameters: dict[str, Any],
-        validate_args: bool,
-        name: str,
+        self, parameters: dict[str, Any], validate_args: bool, name: str
     ) -> None:
-        self._kernels = kernels
-        self._biases = biases
-        self._activation = activation
-        self._order = order
-        super().__init__(
-            parameters, kernels[0].dtype, from_context, validate_args, name
-        )
+        # The elements, first to last.
+        self._order = parameters["order"]
+        super().__init__(parameters, validate_args, name)
 
     def _shift_and_log_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raw = apply_network(
-            x,
-            self._kernels,
-            self._biases,
-            self._from_context,
-            self._activation,
-        )
-        shift, log_scale = ops.split(raw, 2, axis=-1)
+        shift, log_scale = ops.split(self._network(x), 2, axis=-1)
         return shift, bounded(log_scale) if self._is_bounded else log_scale
 
     def _in_turn(
@@ -107,16 +77,7 @@ class MaskedAutoregressiveBijector(_Autoregressive):
     ) -> None:
         parameters = dict(locals())
         self._is_bounded = is_bounded
-        super().__init__(
-            kernels,
-            biases,
-            from_context,
-            activation,
-            order,
-            parameters,
-            validate_args,
-            name,
-        )
+        super().__init__(parameters, validate_args, name)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         y = self._with_context(y)
@@ -147,16 +108,7 @@ class _InverseAutoregressive(_Autoregressive):
         name: str = "InverseAutoregressive",
     ) -> None:
         parameters = dict(locals())
-        super().__init__(
-            kernels,
-            biases,
-            from_context,
-            activation,
-            order,
-            parameters,
-            validate_args,
-            name,
-        )
+        super().__init__(parameters, validate_args, name)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self._with_context(x)
@@ -184,7 +136,7 @@ class _AutoregressiveLayer(NetworkTransform):
         **kwargs: of `keras.layers.Layer`.
     """
 
-    _bijector: type[_Autoregressive]
+    _bijector: Callable[..., _Autoregressive]
 
     def __init__(
         self,

@@ -4,9 +4,15 @@ from typing import Any
 
 from keras import ops
 
+from tfp_vae.layers.flows.network import apply_network
 from tfp_vae.substrate import Tensor, parameter_properties, ps, tfb
 
-__all__ = ["FlowBijector", "forward_and_log_det", "inverse_and_log_det"]
+__all__ = [
+    "FlowBijector",
+    "NetworkBijector",
+    "forward_and_log_det",
+    "inverse_and_log_det",
+]
 
 
 class FlowBijector(tfb.AutoCompositeTensorBijector):
@@ -90,6 +96,41 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
         return ops.broadcast_to(x, ps.concat([batch, ps.shape(x)[-1:]], 0))
 
 
+class NetworkBijector(FlowBijector):
+    """The base of bijectors whose parameters a network gives.
+
+    Args:
+        parameters: as for `FlowBijector`; among them `kernels`, `biases`,
+            `from_context` and `activation`, the arguments of `apply_network`.
+        validate_args: as in TFP.
+        name: as in TFP.
+    """
+
+    def __init__(
+        self, parameters: dict[str, Any], validate_args: bool, name: str
+    ) -> None:
+        self._kernels = parameters["kernels"]
+        self._biases = parameters["biases"]
+        self._activation = parameters["activation"]
+        super().__init__(
+            parameters,
+            self._kernels[0].dtype,
+            parameters["from_context"],
+            validate_args,
+            name,
+        )
+
+    def _network(self, x: Tensor) -> Tensor:
+        """What the network gives for x, `[..., inputs]`."""
+        return apply_network(
+            x,
+            self._kernels,
+            self._biases,
+            self._from_context,
+            self._activation,
+        )
+
+
 def forward_and_log_det(
     bijector: tfb.Bijector, x: Tensor, event_ndims: int
 ) -> tuple[Tensor, Tensor]:
@@ -144,9 +185,7 @@ def inverse_and_log_det(
 
 # `tfb.Chain` is an object of this class if one of its parts is no composite
 # tensor.
-_ANY_CHAIN = next(
-    cls for cls in tfb.Chain.__mro__ if cls.__name__ in ("_Chain", "Chain")[:1]
-)
+_ANY_CHAIN = next(cls for cls in tfb.Chain.__mro__ if cls.__name__ == "_Chain")
 
 
 def _is_chain(bijector: tfb.Bijector) -> bool:

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import check_positive_int, is_positive_number
-from tfp_vae.layers.flows.bijector import FlowBijector
-from tfp_vae.layers.flows.network import apply_network, bounded
+from tfp_vae.layers.flows.bijector import NetworkBijector
+from tfp_vae.layers.flows.network import bounded
 from tfp_vae.layers.flows.spline import (
     rational_quadratic_spline,
     spline_params_size,
@@ -19,29 +19,15 @@ from tfp_vae.substrate import Tensor, tfb
 __all__ = ["AffineCoupling", "SplineCoupling"]
 
 
-class _Coupling(FlowBijector):
+class _Coupling(NetworkBijector):
     """The common part; a subclass transforms elements by their parameters."""
 
     def __init__(
-        self,
-        kernels: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        from_context: Tensor | None,
-        activation: Callable[[Tensor], Tensor],
-        event_size: int,
-        reverse: bool,
-        parameters: dict[str, Any],
-        validate_args: bool,
-        name: str,
+        self, parameters: dict[str, Any], validate_args: bool, name: str
     ) -> None:
-        self._kernels = kernels
-        self._biases = biases
-        self._activation = activation
-        self._event_size = event_size
-        self._reverse = reverse
-        super().__init__(
-            parameters, kernels[0].dtype, from_context, validate_args, name
-        )
+        self._event_size = parameters["event_size"]
+        self._reverse = parameters["reverse"]
+        super().__init__(parameters, validate_args, name)
 
     def _elements(
         self, x: Tensor, raw: Tensor, inverse: bool
@@ -65,13 +51,7 @@ class _Coupling(FlowBijector):
             moved, kept = x[..., :-split], x[..., -split:]
         else:
             kept, moved = x[..., :split], x[..., split:]
-        raw = apply_network(
-            kept,
-            self._kernels,
-            self._biases,
-            self._from_context,
-            self._activation,
-        )
+        raw = self._network(kept)
         moved, log_det = self._elements(moved, raw, inverse)
         parts = [moved, kept] if self._reverse else [kept, moved]
         return ops.concatenate(parts, axis=-1), ops.sum(log_det, axis=-1)
@@ -95,17 +75,7 @@ class _AffineCoupling(_Coupling):
         name: str = "AffineCoupling",
     ) -> None:
         parameters = dict(locals())
-        super().__init__(
-            kernels,
-            biases,
-            from_context,
-            activation,
-            event_size,
-            reverse,
-            parameters,
-            validate_args,
-            name,
-        )
+        super().__init__(parameters, validate_args, name)
 
     def _elements(
         self, x: Tensor, raw: Tensor, inverse: bool
@@ -134,17 +104,7 @@ class _SplineCoupling(_Coupling):
         parameters = dict(locals())
         self._num_bins = num_bins
         self._bound = bound
-        super().__init__(
-            kernels,
-            biases,
-            from_context,
-            activation,
-            event_size,
-            reverse,
-            parameters,
-            validate_args,
-            name,
-        )
+        super().__init__(parameters, validate_args, name)
 
     def _elements(
         self, x: Tensor, raw: Tensor, inverse: bool

@@ -300,8 +300,6 @@ def test_straight_through_draws_are_one_hot_with_the_relaxed_gradient():
 
 # TFP's own, of draws of classes on JAX.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype .*int64")
-# An older JAX says of an int64 of TFP what a newer one does not.
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype .*int64")
 def test_temperature_follows_its_schedule_and_is_saved(tmp_path):
     schedule = LinearWarmup(num_steps=4, start=1.0, end=0.5)
     vae = vae_of(RelaxedOneHotCategorical((2, 3), schedule), (2, 3))

@@ -109,7 +109,7 @@ class _Element(Partial):
             keras.backend.standardize_dtype(x.dtype),
         )
         log_prob = self._distribution.log_prob(ops.where(observed, x, harmless))
-        return ops.where(observed, log_prob, ops.zeros_like(log_prob))
+        return ops.where(observed, log_prob, 0.0)
 
     def statistics(self, x: Tensor, observed: Tensor) -> list[Tensor]:
         probs = class_probs(self._distribution)

@@ -68,12 +68,16 @@ def inside(distribution: tfd.Distribution) -> Tensor:
         distribution: over scalars.
 
     Returns:
-        `batch_shape`.
+        `batch_shape`, or a scalar for the whole batch.
     """
+    if isinstance(distribution, tfd.Bernoulli):
+        # Not its mode, which would be one more pass over all pixels.
+        return ops.zeros(())
     if isinstance(distribution, tfd.Inflated):
         return inside(distribution.parameters["distribution"])
     if isinstance(distribution, tfd.MixtureSameFamily):
-        return inside(distribution.components_distribution)[..., 0]
+        found = inside(distribution.components_distribution)
+        return found[..., 0] if found.shape else found
     try:
         if is_discrete(distribution):
             return distribution.mode()

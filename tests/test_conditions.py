@@ -1,5 +1,7 @@
 """Data in a dict: conditions of encoder, decoder and prior."""
 
+import functools
+
 import keras
 import linear
 import numpy as np
@@ -209,6 +211,45 @@ def test_each_part_is_called_with_what_it_asks_for(kind, tmp_path):
     )
 
 
+class Stops(keras.callbacks.Callback):
+    """Ends training within the third epoch, as a kill would."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_run_on_a_dict_with_gaps_resumes(tmp_path):
+    x = X.copy()
+    x[::2, 0] = np.nan
+    data = {"x": x, "label": LABEL}
+
+    def losses(*callbacks):
+        vae = VAE(encoder(), decoder(), seed=0, missing_values=np.nan)
+        vae.compile("adam")
+        return vae.fit(
+            data,
+            epochs=4,
+            batch_size=4,
+            shuffle=False,
+            verbose=0,
+            callbacks=list(callbacks),
+        ).history["loss"]
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    keras.utils.set_random_seed(0)
+    whole = losses()
+    keras.utils.set_random_seed(0)
+    with pytest.raises(KeyboardInterrupt):
+        losses(Stops(), backup())
+    assert losses(backup()) == pytest.approx(whole[2:], rel=1e-5)
+
+
 def test_every_entry_point_takes_a_dict():
     vae = VAE(encoder(), decoder(), seed=0)
     vae.compile("adam")
@@ -358,6 +399,12 @@ def test_conditions_of_methods_are_checked():
             call()
     with pytest.raises(TypeError, match="label of dtype"):
         vae.sample(3, label="cat")
+    # What is drawn has no use for a condition of the encoder alone.
+    enc, dec, prior = MODELS["encoder"]()
+    vae = VAE(enc, dec, prior=prior)
+    for draw in (vae.joint_distribution, functools.partial(vae.sample, 3)):
+        with pytest.raises(ValueError, match="'label', which none"):
+            draw(label=1)
 
 
 class Adds(keras.layers.Layer):

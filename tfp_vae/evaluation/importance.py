@@ -193,8 +193,7 @@ def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
             f"{_BAD_K}. Received: more in {share:.0%} of {len(k)} examples: "
             "the posterior does not cover enough, and the estimates are too "
             "low. Draw more samples, num_samples=..., or take "
-            'tfp_vae.evaluation.annealed_importance_sampling(initial="'
-            'posterior").'
+            "tfp_vae.evaluation.annealed_importance_sampling."
         )
 
 

@@ -220,10 +220,11 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         )
 
     def encode(self, x: Any, training: bool | None = None) -> tfd.Distribution:
-        """The posterior q(z|x).
+        """The posterior q(z|x), or q(z|x, conditions).
 
         Args:
-            x: `[B, *event]`, or a dict of it and of conditions.
+            x: `[B, *event]`, or a dict of it and of conditions, each
+                `[B, ...]` or one value for all.
             training: whether layers such as Dropout are in training.
 
         Returns:

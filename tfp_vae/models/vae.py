@@ -401,7 +401,8 @@ class VAE(OnBatch, LatentVariableModel):
             at the time of the call, the decoder follows its weights.
 
         Raises:
-            ValueError: if the model is not built yet.
+            ValueError: if the model is not built yet, or a condition is
+                lacking, of no use, or has another shape.
 
         Example:
         ```python
@@ -417,4 +418,5 @@ class VAE(OnBatch, LatentVariableModel):
         )
         ```
         """
+        self._check_generative(conditions)
         return joint_distribution(self, conditions)

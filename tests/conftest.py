@@ -19,6 +19,26 @@ import keras
 import mpmath
 import pytest
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has XLA compile for speed of compiling, except in the thorough profile.
+
+    Of a test of a second, most was LLVM at work on a function that runs once.
+    What XLA makes of the mathematics stays as it is; its way to machine code
+    is the older one. The examples, the documentation and the benchmarks run as
+    users run them.
+    """
+    if (
+        keras.backend.backend() != "jax"
+        or config.getoption("hypothesis_profile", None) == "thorough"
+    ):
+        return
+    # XLA stops at a flag that it does not know: JAX 0.4 and 0.11 have none.
+    if (0, 6) <= jax.__version_info__ < (0, 11):
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 

@@ -81,6 +81,14 @@ class OneDrawForAll(Right):
         return draw + ops.zeros((n, *self.batch_shape), draw.dtype)
 
 
+class InfiniteOnceInAWhile(Right):
+    """As of a sampler that takes the logarithm of a uniform number of 0."""
+
+    def _sample_n(self, n, seed=None):
+        draws = super()._sample_n(n, seed)
+        return ops.where(ops.arange(n)[:, None] == 7, np.inf, draws)
+
+
 class CommonNoise(Right):
     def _sample_n(self, n, seed=None):
         draws = super()._sample_n(n, seed)
@@ -643,6 +651,7 @@ FAULTS = [
     (QuantileOff, {"quantile"}),
     (SamplerOffByAFactor, {"samples", "sample_moments"}),
     (SamplerWithoutLoc, {"samples", "sample_moments"}),
+    (InfiniteOnceInAWhile, {"samples"}),
     (OneDrawForAll, {"samples", "independent_draws"}),
     (CommonNoise, {"independent_draws"}),
     (SeedIgnored, {"seeds"}),

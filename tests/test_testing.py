@@ -166,6 +166,16 @@ def test_targets():
         check_distribution(tfd.Normal, skip=["speed"])
 
 
+def test_draws_beyond_the_largest_number_are_infinite():
+    """1 in 70,000 is above 3.4e38 here: expected, and not a fault."""
+    heavy = tfd.InverseGamma([0.127, 0.127, 0.127], 0.5)
+    skip = set(CHECKS) - {"samples", "independent_draws"}
+    for seed in range(4):
+        battery = Battery(heavy, max_examples=1, skip=skip)
+        battery.reseeded(seed)
+        assert not battery.report().failures
+
+
 def test_what_cannot_be_drawn_is_said():
     class Undeclared(tfd.Distribution):
         pass

@@ -5,7 +5,6 @@ from typing import Any
 
 from keras import ops
 
-from tfp_vae.distributions.limits import largest
 from tfp_vae.substrate import Tensor, as_tensor, tfd
 
 __all__ = ["Bernoulli"]
@@ -59,13 +58,15 @@ class Bernoulli(tfd.Bernoulli):
     def _log_prob(self, event: Tensor) -> Tensor:
         if self._logits is None:
             return super()._log_prob(event)
-        given = as_tensor(self._logits)
-        # Infinities would meet as 0 inf, and as inf - inf.
-        logits = ops.clip(given, -largest(given), largest(given))
-        positive = ops.relu(logits)
-        # -|l| as l - 2 max(l, 0), whose gradient is right at 0 too.
-        softplus_of_minus = ops.log1p(ops.exp(logits - 2.0 * positive))
+        logits = as_tensor(self._logits)
         event = ops.cast(event, logits.dtype)
-        energy = positive - event * logits
-        energy = ops.where((energy > 0.0) & ops.isinf(given), math.inf, energy)
-        return -energy - softplus_of_minus
+        # At l = 0 each backend shares the gradient of a tie in its own way, but
+        # these two are right together.
+        positive = ops.maximum(logits, 0.0)
+        softplus_of_minus = ops.log1p(ops.exp(ops.minimum(-logits, logits)))
+        is_certain = ops.equal(event, ops.cast(logits > 0.0, logits.dtype))
+        return ops.where(
+            ops.isinf(logits),
+            ops.where(is_certain, 0.0, -math.inf),
+            (event * logits - positive) - softplus_of_minus,
+        )

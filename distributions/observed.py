@@ -137,6 +137,10 @@ class Observed(tfd.Distribution):
         """Data with 0 in the gaps, and what was observed."""
         missing = is_missing(value, self._missing_values)
         filled = ops.where(missing, ops.zeros_like(value), value)
+        dtype = keras.backend.standardize_dtype(self.dtype)
+        if "float" in dtype:
+            # Counts that are integers: `tfd.Poisson` takes none on TensorFlow.
+            filled = ops.cast(filled, dtype)
         return filled, ops.logical_not(missing)
 
     def log_prob(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from keras import ops
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, poisson
 from support import BACKEND, fast, gradients, numpy
 
 from tfp_vae import VAE, evaluation, layers
@@ -251,6 +251,27 @@ def test_one_hot_sums_over_the_classes_that_are_left(mask):
     )
     left = [k for k in range(3) if (np.eye(3)[k][mask] == hot[mask]).all()]
     assert float(found) == pytest.approx(np.log(probs[left].sum()), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float32"])
+def test_counts_may_be_integers(dtype):
+    """Of a mixture, whose components have a dimension before the event."""
+    logits = np.log(np.float32([0.3, 0.7]))
+    rates = np.float32([[1.0, 2.0], [4.0, 0.5]])
+    mixture = tfd.MixtureSameFamily(
+        tfd.Categorical(logits), tfd.Independent(tfd.Poisson(rates), 1)
+    )
+    counts = ops.convert_to_tensor(np.array([3, 99], dtype))
+    of_first = poisson.pmf(3, rates[:, 0].astype(float))
+    likelihood = Observed(mixture, 99)
+    assert float(likelihood.log_prob(counts)) == pytest.approx(
+        np.log(of_first @ [0.3, 0.7]), rel=1e-5
+    )
+    weights = of_first * [0.3, 0.7]
+    (mean,) = map(numpy, likelihood.statistics(counts))
+    assert mean[1] == pytest.approx(
+        weights @ rates[:, 1] / weights.sum(), rel=1e-5
+    )
 
 
 def test_what_cannot_leave_elements_out_is_refused():

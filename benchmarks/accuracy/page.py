@@ -35,13 +35,13 @@ REASONS |= {
 }
 
 INTRODUCTION = """\
-# Accuracy, beside mpmath
+# Accuracy, compared with mpmath
 
 Written by `python benchmarks/accuracy.py`, on {machine}, with
 {versions}.
 
 Each line has the largest error of a method on a grid over its range, in float32
-and in float64, at inputs that are numbers of the precision. The exact values
+and in float64, at inputs that are exact in that precision. The exact values
 come from the definitions, to {digits} digits ({quick} for divergences and the
 tails of Barron): normalisers, moments, entropies, divergences and the tails of
 Barron by quadrature, cut at the kinks; other tails in closed form; quantiles as
@@ -50,13 +50,13 @@ roots; gradients by differentiating under the integral.
 - The error of a logarithm, an entropy, a divergence, a gradient or a quantile
   is |ours - exact| / max(|exact|, 1): a log density of about 0 is the
   difference of numbers of order 1.
-- That of a probability or a moment is |ours - exact| / |exact|, in both tails,
+- The error of a probability or a moment is |ours - exact| / |exact|, in both tails,
   down to probabilities of {least}; of a mean that is 0, |ours|.
 - `loc` and `scale` are {places}; r is (y - loc) / scale,
   of both signs, 0 included.
 - For divergences the unit of a density is its scale, of Huber divided by
-  min(delta, 1). Distances are in the larger of the two units; the ratio is that
-  of the second to the first.
+  min(delta, 1). Distances are in the larger of the two units; the ratio is the
+  second unit divided by the first.
 """
 
 

@@ -50,8 +50,8 @@ roots; gradients by differentiating under the integral.
 - The error of a logarithm, an entropy, a divergence, a gradient or a quantile
   is |ours - exact| / max(|exact|, 1): a log density of about 0 is the
   difference of numbers of order 1.
-- The error of a probability or a moment is |ours - exact| / |exact|, in both tails,
-  down to probabilities of {least}; of a mean that is 0, |ours|.
+- The error of a probability or a moment is |ours - exact| / |exact|, in both
+  tails, down to probabilities of {least}; of a mean that is 0, |ours|.
 - `loc` and `scale` are {places}; r is (y - loc) / scale,
   of both signs, 0 included.
 - For divergences the unit of a density is its scale, of Huber divided by

@@ -104,8 +104,8 @@ class Observed(tfd.Distribution):
             raise ValueError(
                 "With a missing_model the likelihood must be reparameterised: "
                 "the mask depends on completed data, and no gradient would "
-                f"pass through their draws. Received: {distribution.name}. Take "
-                "a continuous likelihood such as IndependentNormal."
+                f"pass through their draws. Received: {distribution.name}. "
+                "Take a continuous likelihood such as IndependentNormal."
             )
         super().__init__(
             dtype=distribution.dtype,

@@ -328,7 +328,7 @@ def _names_a_function(value: Any) -> bool:
 
 def _caller_message(name: str) -> str:
     return (
-        "A distribution that calls a function in its constructor is neither "
+        "A distribution that calls a function while it is made is neither "
         "saved nor loaded, since a file could make it call any function. "
         "Put it into a layer that returns it. Received: "
         f"{name} with a function among its arguments."

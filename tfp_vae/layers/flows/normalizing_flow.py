@@ -203,8 +203,8 @@ class NormalizingFlow(DistributionLayer):
                 "A flow without parameters or context depends on no input: it "
                 "is called with None, or with data of its event shape "
                 f"{self.event_shape} for a batch of that size. Received: "
-                f"inputs of shape {tuple(inputs.shape)}. To make it depend on them, "
-                "give it context_size, or a distribution layer as its base."
+                f"inputs of shape {tuple(inputs.shape)}. To make it depend on "
+                "them, give it context_size, or a distribution layer as base."
             )
         return ops.shape(inputs)[:rank]
 

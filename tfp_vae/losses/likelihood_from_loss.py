@@ -217,8 +217,9 @@ def likelihood_from_loss(
     (2 / delta) exp(-delta**2 / 2)`. Keras' mean over the last axis becomes a
     sum, and its `reduction` is ignored: the sum is D times the loss. Where
     Keras keeps a logarithm finite by `keras.config.epsilon()`, so does the
-    density; with several classes it then differs by up to an epsilon per class. For y between
-    0 and 1 the cross-entropies are not densities, though the equation holds.
+    density; with several classes it then differs by up to an epsilon per class.
+    For y between 0 and 1 the cross-entropies are not densities, though the
+    equation holds.
 
     Args:
         loss: a name that Keras knows, such as `"mse"`, with the defaults that

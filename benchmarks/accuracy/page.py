@@ -1,4 +1,4 @@
-"""The table as a page, with what is above the bound and why."""
+"""The table as a page, with the errors above the bound and their reasons."""
 
 import platform
 import textwrap
@@ -11,7 +11,7 @@ from accuracy.families import ENERGIES, LEAST_MASS, PLACES, short
 from accuracy.methods import BACKEND, Row
 
 DIGITS = 30
-# What is above this in float32 is listed below the table, with its reason.
+# Errors above this in float32 are listed below the table, with a reason.
 BOUND = 1e-5
 REASONS = {
     ("Huber", "d log_prob / d delta"): (

@@ -88,8 +88,8 @@ def partial(distribution: tfd.Distribution) -> Partial:
         "Data may have missing elements only if the likelihood can leave "
         "them out: elements that are independent given z (tfd.Independent, "
         "Composite, mixtures of them), a multivariate normal, or a "
-        f"OneHotCategorical. {type(distribution).__name__} has no known "
-        f"density of some of its elements. Received: {distribution.name} "
+        f"OneHotCategorical. {type(distribution).__name__} has no density of "
+        f"some of its elements that is known. Received: {distribution.name} "
         f"over {tuple(distribution.event_shape)}. Take another likelihood, or "
         "data without gaps."
     )

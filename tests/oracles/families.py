@@ -117,7 +117,7 @@ class ExactBarron(Symmetric):
         self.cuts = cuts
 
     def integral(self, function: Callable[[mpf], mpf]) -> mpf:
-        """Integral of an even function in log r, for tails as long as Cauchy's."""
+        """Integral of an even function in log r, for Cauchy-like tails."""
 
         def integrand(u: mpf) -> mpf:
             r = mpmath.exp(u)

@@ -71,13 +71,13 @@ def effective_beta(
         ):
             raise ValueError(
                 "Sizes are numbers of elements, ints >= 1. Received: "
-                f"{name}={size!r}. For a shape take math.prod(shape)."
+                f"{name}={size!r}. Of a shape take math.prod(shape)."
             )
     for name, how in (("reconstruction", reconstruction), ("kl", kl)):
         if how not in ("mean", "sum"):
             raise ValueError(
                 'A term is reduced by "mean" or "sum". Received: '
-                f"{name}={how!r}. Put any other factor into {name}_weight."
+                f"{name}={how!r}. Another factor belongs into {name}_weight."
             )
     for name, weight, is_allowed in (
         (

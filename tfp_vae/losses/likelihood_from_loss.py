@@ -154,11 +154,11 @@ _VARIES = (
     "the mass of exp(-loss) over all targets depends on y_pred, so that no "
     "constant makes it a density. "
 )
-_NO_SUM = "it is not a sum over the elements of an example. "
+_NO_SUM = "it is no sum over the elements of an example. "
 _CLASSES = 'Take "categorical_crossentropy".'
 
 _REASONS = {
-    "KLDivergence": "its target is a distribution, and not an outcome "
+    "KLDivergence": "its target is a distribution, and no outcome "
     "that could have a density. It differs from categorical_crossentropy "
     f"only by the entropy of the target. {_CLASSES}",
     "MeanAbsolutePercentageError": "it stays bounded as y grows, so "

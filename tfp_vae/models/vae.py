@@ -127,7 +127,8 @@ class VAE(OnBatch, LatentVariableModel):
                 loss or to metrics of an output.
 
         Raises:
-            ValueError: if a loss or metrics are given.
+            ValueError: if a loss or metrics are given, or one of the last two
+                arguments is out of range.
         """
         for name, value in {"loss": loss, **kwargs}.items():
             if value is None or name not in (

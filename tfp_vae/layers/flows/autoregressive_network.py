@@ -107,7 +107,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
             size: how many there are.
 
         Returns:
-            The numbers 0 to size - 1.
+            The numbers 0 to size - 1, in this order.
+
+        Raises:
+            ValueError: for an unknown order.
         """
         given = self.input_order
         if given == "left-to-right":

@@ -49,7 +49,7 @@ def named_blocks(
         if names is not None:
             raise ValueError(
                 "A dict of blocks has their names as its keys. Received: "
-                f"names={names!r} beside it. Leave out `names`."
+                f"names={names!r} as well. Leave out `names`."
             )
         blocks, names = list(blocks.values()), tuple(blocks)
     blocks = list(blocks)

@@ -235,7 +235,7 @@ def check_normalizable(
     raise ValueError(
         "exp(-energy(r)) must have a finite integral: where the support is "
         "unbounded the energy must grow faster than log|r|, by so much that "
-        f"all but {LOST:g} of the mass lies within |r| < {_REACH[dtype]:g} "
+        f"all except {LOST:g} of the mass lies within |r| < {_REACH[dtype]:g} "
         "(1.4 log|r| is enough). An energy that levels off, such as Tukey's "
         "biweight, has a density on a bounded support only: give one, "
         "`support=(low, high)`, in units of `scale` about `loc`. Received: "

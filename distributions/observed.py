@@ -203,7 +203,7 @@ class Observed(tfd.Distribution):
             value: `batch_shape + event_shape`.
 
         Returns:
-            Tensors of which averages may be taken.
+            Tensors that may be averaged.
         """
         return self._partial.statistics(*self._filled(value))
 

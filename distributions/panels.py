@@ -187,7 +187,7 @@ class Panels(NamedTuple):
     def of(
         cls, log_density: Callable[[Tensor], Tensor], edges: Tensor
     ) -> "Panels":
-        """Differentiable in whatever `log_density` depends on.
+        """Differentiable in everything that `log_density` depends on.
 
         Where the density counts as zero, only the value of `log_density` is
         used: infinities there stay out of the gradients.

@@ -69,9 +69,9 @@ def conditions_of(data: Any) -> dict[str, Any]:
     for name in data:
         if name in _RESERVED or not str(name).isidentifier():
             raise ValueError(
-                "A condition has a name that can be an argument, and is none "
-                f"of {', '.join(_RESERVED[:-1])}. Received: {name!r}. Give the "
-                "entry another name."
+                "A condition has a name that can be an argument, and is not "
+                f"one of {', '.join(_RESERVED[:-1])}. Received: {name!r}. Give "
+                "the entry another name."
             )
     return {name: value for name, value in data.items() if name != "x"}
 

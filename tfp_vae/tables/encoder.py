@@ -356,8 +356,8 @@ def _check_constant(column: Column, series: Any, unseen: str) -> None:
     if other and unseen == "error":
         raise ValueError(
             f"Column {column.name!r} was {column.value!r} in all rows that the "
-            f"table was made of. Received: {shown(other)}, of which the model "
-            "knows nothing. Set it aside, or take it as missing: "
+            f"table was made of. Received: {shown(other)}, about which the "
+            "model knows nothing. Set it aside, or take it as missing: "
             'transform(df, unseen="missing").'
         )
 

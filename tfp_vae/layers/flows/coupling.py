@@ -120,7 +120,7 @@ class _CouplingLayer(NetworkTransform):
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        reverse: whether the first half is transformed in place of the last.
+        reverse: whether the first half is transformed instead of the last.
         kernel_initializer: of the hidden layers.
         **kwargs: of `keras.layers.Layer`.
     """
@@ -229,7 +229,7 @@ class SplineCoupling(_CouplingLayer):
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        reverse: whether the first half is transformed in place of the last.
+        reverse: whether the first half is transformed instead of the last.
         num_bins: of each spline.
         bound: where the splines end, in units of the data.
         kernel_initializer: of the hidden layers.

@@ -84,7 +84,7 @@ class PowerSpherical(VectorLayer):
 
     Call arguments:
         inputs: `[..., event_size + 1]`: the direction, of any length, and the
-            concentration k, of which the softplus is taken.
+            concentration k before its softplus.
 
     Returns:
         `tfd.PowerSpherical`, event shape `[event_size]`.

@@ -255,7 +255,7 @@ def test_each_epoch_has_all_rows_in_an_order_of_its_own():
 def test_no_more_steps_are_taken_than_asked(
     steps, batch_size, validation_steps, pace
 ):
-    """Keras takes whole executions, and chooses the open batch size."""
+    """Keras takes whole executions, and chooses what is left open."""
     vae, epochs = made(), Epochs()
     seen = []
 

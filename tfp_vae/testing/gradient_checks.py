@@ -82,7 +82,7 @@ def check_finite_gradients(case: Case) -> None:
     log_prob = case.log_prob(x)
     ranged = np.abs(log_prob) < 10 * limit
     if case.event_shape:
-        # The possible values are not known: only those that all may have.
+        # Possible values are not known: only rows that suit all distributions.
         ranged &= ranged.all(axis=tuple(range(1, ranged.ndim)), keepdims=True)
     x = np.where(ranged.reshape(dims), x, safe)
     if _are_finite(case, x):

@@ -32,7 +32,7 @@ _REACH = 40.0
 # log_prob has roundings of its own.
 _NEAR = 64
 # The share of the mass that a singular end of the support may hide silently,
-# and the share that counts as an error in all checks.
+# and the most that it may hide as an error that all checks allow for.
 _HIDDEN, _MOST_HIDDEN = 1e-5, 0.01
 # The share of the mass that may be uncertain in the panels.
 _ROUGH_ENOUGH = 1e-5

@@ -177,7 +177,7 @@ class Composite(DistributionLayer):
         elif kinds is not None:
             raise ValueError(
                 "kinds are those of a DataFrame's columns. Received: kinds "
-                f"and a {type(columns).__name__}, which has its own."
+                f"beside a {type(columns).__name__}, which has its own."
             )
         elif isinstance(columns, TableEncoder):
             table = columns

@@ -304,7 +304,7 @@ class _Mixture(Partial):
         )
 
     def _each(self, x: Tensor) -> Tensor:
-        """With a dimension for the components."""
+        """x with a dimension for the components."""
         return ops.expand_dims(x, -1 - self._event)
 
     def _joint(self, x: Tensor, observed: Tensor) -> Tensor:

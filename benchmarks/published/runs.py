@@ -14,7 +14,7 @@ from tfp_vae import VAE
 from tfp_vae.evaluation.importance import MarginalLogLikelihood
 from tfp_vae.layers import MultivariateNormalDiag
 
-# Of MNIST's 60,000 training images, the last are held out to choose an epoch.
+# The last of MNIST's 60,000 training images are held out to choose an epoch.
 VALIDATION = 5_000
 
 

@@ -94,7 +94,7 @@ def impute(
     for batch, _, chunks in chunked(
         function, vae, examples, num_samples, seed, verbose
     ):
-        # Of this same pass: the next one may have another order.
+        # The rows of this same pass: the next one may have another order.
         data.append(ops.convert_to_numpy(batch.y)[: batch.found])
         if draws is not None:
             parts.append(_resampled(chunks, draws, generator)[:, : batch.found])

@@ -398,7 +398,7 @@ def _check_dtype(name: str, value: Tensor, entry: Entry) -> None:
 
 
 def _in_rank_of(value: Tensor, entry: Entry) -> Tensor:
-    """With the last dimension of 1 that Keras adds to an input, or drops."""
+    """Adds or drops a last dimension of 1, as Keras does for an input."""
     shape = tuple(value.shape)
     if shape == (1,) or not fits_entry(shape, entry.shape):
         return value

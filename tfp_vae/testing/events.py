@@ -104,7 +104,7 @@ def _bijector(distribution: tfd.Distribution) -> Any:
         found = distribution.experimental_default_event_space_bijector()
     except NotImplementedError:
         found = None
-    # That of a mixture is None.
+    # The bijector of a mixture is None.
     return found or tfb.Identity()
 
 

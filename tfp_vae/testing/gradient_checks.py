@@ -222,7 +222,7 @@ def _is_symmetric(case: Case, x: Array) -> bool:
 def _compare(
     case: Case, name: str, slope: Array, function: Any, at: Array, dtype: str
 ) -> None:
-    """With central differences; at a kink, with the slopes to either side.
+    """Compares with central differences; at a kink, with one-sided slopes.
 
     Number by number for scalar events and parameters, otherwise along one
     direction.

@@ -141,8 +141,8 @@ class VAE(OnBatch, LatentVariableModel):
             raise ValueError(
                 f"A VAE is compiled without `{name}`: its loss is minus its "
                 "objective, in which the likelihood that the decoder returns "
-                "is the reconstruction term. Another loss would count the "
-                "data twice. Choose the likelihood by the decoder's last "
+                "is the reconstruction term. With another loss the data would "
+                "be counted twice. Choose the likelihood by the decoder's last "
                 "layer (IndependentHuber for a Huber loss, IndependentNormal "
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."

@@ -3,8 +3,8 @@
     python .ci/requirements.py lowest | newest
 
 Lowest: every requirement with its lower bound as the version. Newest: the bare
-names, with tfp-nightly in place of tensorflow-probability, which pip does not
-know to be the same.
+names, with tfp-nightly instead of tensorflow-probability; pip does not know
+that they are the same.
 """
 
 import pathlib
@@ -51,7 +51,7 @@ def bounds() -> dict[str, str | None]:
 
 
 def requirements(end: str) -> list[str]:
-    """As pip takes them."""
+    """The requirements in pip's format."""
     found = bounds()
     if end == "lowest":
         return [

@@ -1,8 +1,8 @@
 """Runs scripts, and the Python blocks of pages, one after another.
 
-All in this process, as the imports of Keras, TensorFlow and TFP take longer
-than most of them. Each has names, arguments and a first folder of `sys.path` of
-its own, as in a process of its own.
+All run in this process, since the imports of Keras, TensorFlow and TFP take
+longer than most of them. Each has its own names, arguments and first folder of
+`sys.path`, as in a separate process.
 
     python .ci/scripts.py FOLDER < lines
 
@@ -38,7 +38,7 @@ def programs(line: str, folder: pathlib.Path) -> Iterator[tuple[str, ...]]:
 
 
 def run(folder: str, path: str, *arguments: str) -> None:
-    """Runs one, and leaves no setting behind."""
+    """Runs one program, and restores all settings."""
     start = time.perf_counter()
     print(f"--- {shlex.join([path, *arguments])}", flush=True)
     first, here = sys.path[0], os.getcwd()
@@ -53,7 +53,7 @@ def run(folder: str, path: str, *arguments: str) -> None:
 
 
 def main() -> None:
-    """Runs all that standard input names."""
+    """Runs all programs named in standard input."""
     folder = pathlib.Path(sys.argv[1]).resolve()
     for line in filter(str.strip, sys.stdin):
         for program in programs(line, folder):

@@ -1,4 +1,4 @@
-"""Accuracy: the largest error of each method beside mpmath, as a page.
+"""Accuracy: the largest error of each method compared with mpmath, as a page.
 
 Every distribution of this package is evaluated over a range of parameters and
 values, in float32 and in float64, and compared with the mathematical definition
@@ -26,7 +26,7 @@ from accuracy.rows import all_rows
 
 
 def main() -> None:
-    """Measures all, and writes the page."""
+    """Measures all rows, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/accuracy.md"))
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""What conditions and gaps cost: `fit` of the MLP with them, beside without.
+"""The cost of conditions and gaps: `fit` of the MLP with and without them.
 
 The network is the MLP of `networks.py`, twice: the labels as ten columns of x
-or as a condition, and IWAE with 5 samples on whole data or on data of which
-one cell in five is missing. The rows take turns in one run; what counts is the
-ratio of the medians within each pair.
+or as a condition, and IWAE with 5 samples on complete data or on data with one
+cell in five missing. The rows alternate in one run; the result is the ratio of
+the medians in each pair.
 
     python benchmarks/conditions.py
     KERAS_BACKEND=jax python benchmarks/conditions.py
@@ -25,7 +25,7 @@ BATCH, LABELS = 128, 10
 NETWORK = NETWORKS["mlp"]
 (PIXELS,) = NETWORK.shape
 LATENT = NETWORK.latent
-# Each row, and the one that it is compared with.
+# Each row, and the row with which it is compared.
 PAIRS = {
     "without condition": "without condition",
     "with a condition": "without condition",
@@ -35,7 +35,7 @@ PAIRS = {
 
 
 def parts(width: int, condition: bool) -> tuple[keras.Model, keras.Model]:
-    """Encoder and decoder; the decoder of both kinds gives all columns."""
+    """Encoder and decoder; both kinds of decoder return all columns."""
     x = keras.Input((width,), name="x")
     label = keras.Input((LABELS,), name="label")
     found = []

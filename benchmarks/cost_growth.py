@@ -1,7 +1,8 @@
-"""What a training step costs as one thing grows and the others stay.
+"""The cost of a training step as one number grows and the others stay.
 
-Time and peak memory, each point in a process of its own, against batch size,
-samples of IWAE, latent size and the number of examples. The MLP of the training
+Time and peak memory, each point in a separate process, as a function of batch
+size, samples of IWAE, latent size and the number of examples. The MLP of the
+training
 benchmark: 784-400-20, batch 128.
 
     python benchmarks/cost_growth.py
@@ -31,7 +32,7 @@ GROWTH = {
 def measure(
     batch: int, iwae_samples: int, latent: int, examples: int, rounds: int
 ) -> dict[str, float]:
-    """Milliseconds a step, the median of epochs, and the process' peak."""
+    """Milliseconds per step, the median of epochs, and the process' peak."""
     network = NETWORKS["mlp"]._replace(latent=latent)
     x = np.random.default_rng(0).random((examples, 784), "float32") > 0.8
     x = x.astype("float32")

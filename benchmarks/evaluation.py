@@ -1,6 +1,6 @@
-"""`marginal_log_likelihood`: images x samples a second, and its peak memory.
+"""`marginal_log_likelihood`: images x samples per second, and peak memory.
 
-Each number of samples in a process of its own, since a process' peak never
+Each number of samples runs in a separate process, since a process' peak never
 falls. The MLP of the training benchmark, 784-400-20.
 
     python benchmarks/evaluation.py

@@ -1,7 +1,7 @@
-"""What flows cost: a training step of the MLP with them, beside without.
+"""The cost of flows: a training step of the MLP with and without them.
 
-The network is the MLP of `networks.py`. The rows take turns in one run; what
-counts is the ratio of the medians to the diagonal Gaussian with the standard
+The network is the MLP of `networks.py`. The rows alternate in one run; the
+result is the ratio of the medians to the diagonal Gaussian with the standard
 normal prior.
 
     python benchmarks/flows.py

@@ -1,14 +1,15 @@
-"""Likelihood kernels: the log density and its gradient, beside Keras' losses.
+"""Likelihood kernels: log density and gradient, compared with Keras' losses.
 
 Each reads the data and a parameter and writes a gradient, three arrays of
-`[1024, 12288]`; the measure is those bytes by the time, beside a kernel that
-reads one array and writes one. On TensorFlow with XLA and without.
+`[1024, 12288]`; the measure is these bytes divided by the time, compared with a
+kernel that reads one array and writes one. On TensorFlow with XLA and without.
 
     python benchmarks/kernels.py
     KERAS_BACKEND=jax python benchmarks/kernels.py
 
-On Linux, give arrays this large a heap that is kept, or the time goes into page
-faults: `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296`.
+On Linux, make malloc keep the heap for arrays this large; otherwise page faults
+take the time:
+`MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296`.
 """
 
 import functools
@@ -27,8 +28,8 @@ from tfp_vae.substrate import jit, tfd, tfp
 def _density(distribution: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def total(parameter: Any, x: Any) -> Any:
         likelihood = tfd.Independent(distribution(parameter), 1)
-        # One number an example stands for its KL. Without it XLA would merge
-        # the sums over pixels and examples into one, which one core runs.
+        # One number per example stands for its KL. Without it XLA would merge
+        # the sums over pixels and examples into one, which runs on one core.
         return ops.mean(x[:, 0] - likelihood.log_prob(x))
 
     return total
@@ -38,7 +39,7 @@ def _loss(loss: keras.losses.Loss) -> Callable[[Any, Any], Any]:
     return lambda parameter, x: loss(x, parameter)
 
 
-# The likelihood of ours or TFP's, and the loss that is the same but for a
+# The likelihood of ours or TFP's, and the loss that is the same except for a
 # constant and a factor.
 KERNELS = {
     "Huber": (

@@ -1,7 +1,7 @@
-"""What the kit catches and what it blames wrongly, on both backends.
+"""The faults that the kit catches, and its false alarms, on both backends.
 
-`python benchmarks/kit.py --out docs/testing.md` puts the planted faults of the
-tests before `check_distribution`, then right classes of users and forty of
+`python benchmarks/kit.py --out docs/testing.md` runs `check_distribution` on
+the planted faults of the tests, then on right classes of users and forty of
 TFP's distributions with several seeds, and writes its tables after the line
 `<!-- kit -->` of that page. Times are seconds of all cores together.
 """
@@ -18,7 +18,7 @@ import warnings
 
 TESTS = pathlib.Path(__file__).parents[1] / "tests"
 MARK = "<!-- kit -->"
-# Whose verdict depends on draws.
+# The checks whose verdict depends on draws.
 DRAWN = (
     "normalization",
     "moments",
@@ -32,7 +32,7 @@ DRAWN = (
 
 
 def measure(seeds, names, path):
-    """All of it on the running backend, written as JSON as it comes."""
+    """All measurements on the running backend, written as JSON as they come."""
     warnings.simplefilter("ignore")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.path.insert(0, str(TESTS))
@@ -101,7 +101,7 @@ def shortened(message, length=150):
     """A message in one cell of a table."""
     if message is None:
         return "not caught"
-    # Brackets would be links.
+    # Brackets would become links.
     text = " ".join(message.split()).replace("|", "\\|").replace("[", "\\[")
     return text if len(text) <= length else text[: length - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: taking turns, medians, a table and JSON."""
+"""Shared by the benchmarks: alternation, medians, a table and JSON."""
 
 import argparse
 import gc
@@ -27,10 +27,10 @@ def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
 def in_turns(
     rivals: dict[str, Callable[[], Any]], rounds: int
 ) -> dict[str, float]:
-    """Median seconds of each; they take turns, in an order that turns round.
+    """Median seconds of each; they alternate, in an order that rotates.
 
-    Without Python's garbage collector, as in `timeit`: in a process that holds
-    both backends and ten models it takes up to a second of anybody's turn.
+    This runs without Python's garbage collector, as in `timeit`: in a process
+    that holds both backends and ten models it takes up to a second of a turn.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     gc.disable()
@@ -55,9 +55,8 @@ def fits_in_turns(
     """Reports the milliseconds of a training step, and ratios of medians.
 
     Args:
-        fits: each trains for `steps`, and is called once beforehand, to
-            compile.
-        pairs: for each of them the one that it is compared with.
+        fits: each trains for `steps`, and is called once before, to compile.
+        pairs: for each of them the one with which it is compared.
         steps: in one call.
         options: what `arguments` parsed.
         name: of the JSON.
@@ -94,7 +93,7 @@ def peak_megabytes() -> float:
     """The most memory that this process has held at once."""
     import resource
 
-    # In kilobytes, but on macOS in bytes.
+    # In kilobytes, except on macOS: in bytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
@@ -114,7 +113,7 @@ def report(
     """Prints points as a table and writes them as JSON.
 
     Args:
-        out: where to.
+        out: the folder.
         name: of the JSON.
         points: figures by name.
         columns: for each head the name and the format of its figure.
@@ -130,7 +129,7 @@ def report(
 
 
 def write(out: Path, name: str, found: Any) -> None:
-    """Writes the figures as JSON, beside the table."""
+    """Writes the figures as JSON, in addition to the table."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.json"
     path.write_text(json.dumps(found, indent=2) + "\n")

@@ -71,7 +71,7 @@ NETWORKS = {
 
 
 def bare(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The same without biases and activations: its products alone."""
+    """The same without biases and activations: only its products."""
     return tuple(
         (name, config | {"activation": None, "use_bias": False})
         if "activation" in config

@@ -1,4 +1,4 @@
-"""Everything that `VAE.fit` is measured against, one function a rival.
+"""Everything that is compared with `VAE.fit`, one function per rival.
 
 Each takes a network, data and a batch size and returns a function that trains
 for a number of epochs. The loss is the same in all: cross-entropy and KL,
@@ -101,7 +101,7 @@ def _fit_to_itself(model: Any, x: np.ndarray, batch: int, epochs: int) -> Any:
 
 
 class ByHand(keras.Model):
-    """The recipe of keras.io; KL and cross-entropy summed, as due."""
+    """The recipe of keras.io, with summed KL and cross-entropy."""
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def _bounds(n: int, batch: int) -> tuple[int, int]:
 def _tf_epochs(
     step: Callable[[Any], Any], x: np.ndarray, batch: int
 ) -> Trainer:
-    """Epochs of a TensorFlow step in one graph, the data shuffled in it."""
+    """Epochs of a TensorFlow step in one graph, which shuffles the data."""
     import tensorflow as tf
 
     data = tf.constant(x)
@@ -259,7 +259,7 @@ def tf_loop(
 def tfp_layers(
     network: Network, x: np.ndarray, batch: int, xla: bool = False
 ) -> Trainer:
-    """Keras 2 with `tfp.layers`, as TFP's VAE tutorial has it."""
+    """Keras 2 with `tfp.layers`, as in TFP's VAE tutorial."""
     import tensorflow as tf
     import tensorflow_probability as tfp
     import tf_keras
@@ -303,7 +303,7 @@ def tfp_layers(
 def _jax_epochs(
     step: Callable[[Any, Any, Any], Any], state: Any, x: np.ndarray, batch: int
 ) -> Trainer:
-    """Epochs of a JAX step under `lax.scan`, the data shuffled in it.
+    """Epochs of a JAX step under `lax.scan`, which shuffles the data.
 
     The step returns the state and its loss, which is summed.
     """
@@ -372,7 +372,7 @@ def jax_scan(network: Network, x: np.ndarray, batch: int) -> Trainer:
 def jax_products(network: Network, x: np.ndarray, batch: int) -> Trainer:
     """The products of a step in JAX: a linear network, forward and backward.
 
-    The limit, so in the form in which XLA has convolutions fast.
+    It is the limit, so its convolutions have the form that is fast in XLA.
     """
     import jax
 

@@ -1,7 +1,7 @@
-"""Start-up: the import beside that of Keras and TFP alone, and the first step.
+"""Start-up: the import, that of Keras and TFP alone, and the first step.
 
-Each measurement in a fresh process, by turns; medians. The first step is a call
-of `fit` on one batch, tracing and compiling included.
+Each measurement runs in a fresh process, alternating; medians. The first step
+is a call of `fit` on one batch, tracing and compiling included.
 
     python benchmarks/startup.py
 """
@@ -16,7 +16,7 @@ from measure import arguments, in_a_process, table, write
 
 _SUBSTRATE = {
     "tensorflow": "import tensorflow_probability as tfp",
-    # Beside a newer JAX, TFP 0.25 alone lacks this name.
+    # With a newer JAX, TFP 0.25 alone lacks this name.
     "jax": (
         "import jax; from jax.interpreters import xla; "
         "xla.pytype_aval_mappings = jax.core.pytype_aval_mappings; "

@@ -1,8 +1,9 @@
-"""Training speed: `VAE.fit` beside everything else that one could pick.
+"""Training speed: `VAE.fit` compared with its alternatives.
 
-Same network, loss, optimizer, data and batch size; the rivals take turns in one
-run, and what counts is the ratio of the medians (above 1: `VAE.fit` is faster).
-The products of a step alone are what no rival can go below on this machine.
+Same network, loss, optimizer, data and batch size; the rivals alternate in one
+run, and the result is the ratio of the medians (above 1: `VAE.fit` is faster).
+The products of a step alone are the limit that no rival can beat on this
+machine.
 
     python benchmarks/training.py
     KERAS_BACKEND=jax python benchmarks/training.py --network mlp
@@ -17,7 +18,7 @@ from measure import arguments, in_turns, table, write
 from networks import NETWORKS, Network
 
 BATCH = 128
-# Transposed convolutions are so slow in JAX on a CPU that fewer will do.
+# Transposed convolutions are slow in JAX on a CPU: fewer examples.
 FEW = 1_280
 
 RIVALS = {
@@ -50,7 +51,7 @@ def runs_on_jax(name: str) -> bool:
 def measure(
     network: Network, names: list[str], examples: int, epochs: int, rounds: int
 ) -> dict[str, float]:
-    """Examples a second for each rival that can run here."""
+    """Examples per second for each rival that can run here."""
     x = np.random.default_rng(0).random((examples, *network.shape)) > 0.8
     x = x.astype("float32")
     few = len(network.shape) > 1

@@ -21,16 +21,16 @@ __all__ = ["AsymmetricLaplace"]
 
 _LOG_2 = math.log(2.0)
 
-# Where the series of `_excess` hands over to the plain difference, and how many
-# of its terms float64 needs up to there.
+# Where `_excess` switches from the series to the plain difference, and how many
+# terms of the series float64 needs up to there.
 _SERIES_TO = 0.25
 _SERIES_TERMS = 9
 
 
 # The functions below are those of the standard density, loc 0 and scale 1: two
 # exponentials back to back. The one below 0 has the mass `level` and the rate
-# 1 - level, the one above the mass 1 - level and the rate `level`; mirroring
-# swaps the two.
+# 1 - level; the one above 0 has the mass 1 - level and the rate `level`.
+# Mirroring swaps the two.
 
 
 class _Share(NamedTuple):
@@ -65,7 +65,7 @@ def _log1mexp(x: Tensor) -> Tensor:
 def _pieces(
     r: Tensor, below: _Share, above: _Share
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether r < 0, then log P(R < r), and else log P(R > r)."""
+    """Whether r < 0; log P(R < r) if so; log P(R > r) otherwise."""
     is_below = r < 0
     left = below.log + above.mass * ops.where(is_below, r, 0.0)
     right = above.log - below.mass * ops.where(is_below, 0.0, r)
@@ -88,7 +88,7 @@ def _lower_quantile(p: Tensor, below: Tensor, above: Tensor) -> Tensor:
     """The r with P(R < r) = p, for 0 <= p <= 1/2.
 
     log(p / below) / above up to p = below, and -log((1 - p) / above) / below
-    from there on, either by log1p about p = below.
+    from there on; both use log1p about p = below.
     """
     is_left, is_far = p < below, p < 0.5 * below
     near = ops.log1p((ops.where(is_far, below, p) - below) / below)
@@ -100,7 +100,7 @@ def _lower_quantile(p: Tensor, below: Tensor, above: Tensor) -> Tensor:
 
 
 def _excess(x: Tensor) -> Tensor:
-    """x - 1 - log x >= 0, about 1 too: KL of exponentials with rate ratio x.
+    """x - 1 - log x >= 0, exact about 1: KL of exponentials of rate ratio x.
 
     With s = (x - 1) / (x + 1), log x = 2 artanh s, and the excess is
     (x - 1) s - 2 (s**3 / 3 + s**5 / 5 + ...).
@@ -197,7 +197,7 @@ class AsymmetricLaplace(LocationScale):
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
         def inside() -> Any:
-            # Plain, it would reach the ends, of which the density is none.
+            # The plain sigmoid would reach 0 and 1, where there is no density.
             eps = dtype_util.eps(dtype)
             return tfb.Sigmoid(low=eps, high=1.0 - eps)
 
@@ -208,7 +208,7 @@ class AsymmetricLaplace(LocationScale):
 
     @classmethod
     def _maximum_likelihood_parameters(cls, value: Tensor) -> dict[str, Tensor]:
-        """The likeliest of all: `loc` is a value of the sample.
+        """The exact maximum: `loc` is a value of the sample.
 
         With A and B the means of max(y - loc, 0) and max(loc - y, 0), the best
         level is sqrt B / (sqrt A + sqrt B), and the best `loc` the value with
@@ -246,7 +246,7 @@ class AsymmetricLaplace(LocationScale):
     def _log_prob(self, value: Tensor) -> Tensor:
         scale, level = self._tensor("scale"), self._tensor("quantile_level")
         r = (value - self._tensor("loc")) / scale
-        # The gradient of `relu` at 0 is 0: so is that of the density's mode.
+        # The gradient of `relu` at 0 is 0, as the density's at its mode.
         energy = level * ops.relu(r) + (1.0 - level) * ops.relu(-r)
         return -energy - _log_normalizer(scale, level)
 
@@ -319,17 +319,17 @@ def _kl_asymmetric_laplace_asymmetric_laplace(
     """KL(a || b), in nats, of the broadcast batch shape.
 
     With k = scale_a / scale_b, s = tau_b / tau_a, w = (1 - tau_b) / (1 - tau_a)
-    and d = (loc_a - loc_b) / scale_a it is k E - 1 - log(k s w), E the mean
-    under a of b's pinball loss: for d >= 0 (mirror both for d < 0)
+    and d = (loc_a - loc_b) / scale_a it is k E - 1 - log(k s w), where E is the
+    mean under a of b's pinball loss. For d >= 0 (mirror both for d < 0)
 
         E = tau_b ((1 - tau_a) (d + 1 / tau_a) + tau_a ramp(x) / (1 - tau_a))
             + (1 - tau_b) tau_a exp(-x) / (1 - tau_a),
         x = (1 - tau_a) d,  ramp(x) = x - 1 + exp(-x),
 
-    all terms positive. Where the logarithm could cancel, x < 1, the same is
-    summed by second-order terms: side by side with the kinks in one place, as
+    and all terms are positive. Where the logarithm could cancel, x < 1, the
+    same is a sum of second-order terms: with both kinks in one place
     tau_a (excess(s) + excess(k w)) + (1 - tau_a) (excess(w) + excess(k s)),
-    and for the distance k ((tau_b - tau_a) d + tau_a ramp(x) / (1 - tau_a)).
+    plus, for the distance, k ((tau_b - tau_a) d + tau_a ramp(x) / (1 - tau_a)).
     """
     a_scale = a._tensor("scale")
     scale_ratio = a_scale / b._tensor("scale")
@@ -360,5 +360,5 @@ def _kl_asymmetric_laplace_asymmetric_laplace(
     far = scale_ratio * energy - 1.0
     far -= ops.log(scale_ratio * below_ratio * above_ratio)
     divergence = ops.where(is_near, near, far)
-    # Where a and b are nearly equal, rounding would show as less than nothing.
+    # Where a and b are nearly equal, rounding could make it negative.
     return divergence + ops.stop_gradient(ops.relu(-divergence))

@@ -53,16 +53,16 @@ class Barron(SymmetricLocationScale):
     1e-5 (1 + KL), and for alpha of 1/4 or more below 1e-8 (1 + KL) in float64.
 
     The mean is `loc` for `alpha > 0` and undefined at 0. The variance is finite
-    for `alpha > 0`, though it rises as exp(0.22 / alpha), and undefined at 0.
+    for `alpha > 0`, where it rises as exp(0.22 / alpha), and undefined at 0.
 
     #### The derivative in alpha
 
-    It is continuous from the right at 0, and everywhere else except at 2: there
-    rho = r**2 / 2 + (alpha - 2) (log(r**2 / b) - 1) r**2 / 4 + ..., so that the
-    true derivative of the log density is infinite, as `log b`, for all
-    residuals except |r| = 1. At exactly 2 the gradient is the finite one that
-    belongs to b = 1e-10 (1e-20 in float64); its mean over the density is zero,
-    as that of a score must be.
+    It is continuous from the right at 0, and continuous elsewhere except at 2:
+    there rho = r**2 / 2 + (alpha - 2) (log(r**2 / b) - 1) r**2 / 4 + ..., so
+    that the true derivative of the log density is infinite, as `log b`, for all
+    residuals except |r| = 1. At exactly 2 the gradient is the finite one for
+    b = 1e-10 (1e-20 in float64); its mean over the density is zero, as the mean
+    of a score must be.
 
     #### Examples
 
@@ -146,7 +146,7 @@ class Barron(SymmetricLocationScale):
 
     @in_single_precision
     def _stddev(self) -> Tensor:
-        # Not by the variance, which overflows first.
+        # Not from the variance, which overflows first.
         scale, alpha = self._tensor("scale"), self._tensor("alpha")
         safe = ops.where(alpha > 0.0, alpha, 1.0)
         stddev = scale * ops.exp(0.5 * log_variance(safe))

@@ -3,8 +3,8 @@
 f(r) = exp(-rho(r)) / Z. With b = |alpha - 2| and L = log(1 + r**2 / b),
 rho = b / alpha (exp(alpha L / 2) - 1). Integrals are taken over the score
 y = sqrt(2 rho), in which every member of the family looks like a normal: the
-density of y is exp(-y**2 / 2) dr/dy / Z, with dr/dy between 1 at the normal
-and about exp(y**2 / 4) at the Cauchy.
+density of y is exp(-y**2 / 2) dr/dy / Z, with dr/dy between 1 for the normal
+and about exp(y**2 / 4) for the Cauchy.
 """
 
 import functools
@@ -36,15 +36,15 @@ __all__ = [
 _LOG_2 = math.log(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
-# For each precision: the smallest distance of alpha from 2 that does not count
-# as 0, where log |alpha - 2| is infinite (it is below the spacing of numbers
-# about 2); the size below which Chebyshev coefficients are left out; the number
+# For each precision: the smallest value of |alpha - 2| in use, as its logarithm
+# is infinite at 0 (it is below the spacing of numbers about 2); the size below
+# which Chebyshev coefficients are left out; the number
 # of nodes of a tail integral; and the nats after which it is cut off.
 _FLOOR = {"float32": 1e-10, "float64": 1e-20}
 _COEFFICIENTS_FROM = {"float32": 1e-9, "float64": 0.0}
 _NODES = {"float32": 20, "float64": 44}
 _CUT = {"float32": 20.0, "float64": 37.0}
-# Below this a residual is its own score, to the last bit.
+# Below this the score equals the residual, to the last bit.
 _SMALL = {"float32": 1e-4, "float64": 1e-8}
 _LARGEST_SCORE = {"float32": 1e13, "float64": 1e100}
 # The log of about the smallest number.
@@ -104,7 +104,7 @@ def _overflows_from(alpha: Tensor) -> Tensor:
     is_light = alpha > 0.5
     shape = ops.where(is_light, alpha, 1.0)
     log_b = ops.log(_distance_from_2(shape))
-    # A 16th of it, as the gradient is a difference of multiples of the energy.
+    # A 16th of it, as the gradient subtracts multiples of the energy.
     log_energy = log_largest - math.log(16.0)
     growth = 2.0 / shape * (ops.log(shape) + log_energy - log_b)
     log_r = 0.5 * (log_b + growth + ops.log(-ops.expm1(-growth)))
@@ -114,13 +114,13 @@ def _overflows_from(alpha: Tensor) -> Tensor:
 
 
 def _energy_beyond(size: Tensor, is_over: Tensor, q: Tensor) -> Tensor:
-    """inf, with the derivative r e**q of the energy: that may be finite."""
+    """inf, with the derivative r e**q of the energy, which may be finite."""
     precision = _precision(size)
     largest = float(np.finfo(precision).max)
     is_infinite = size == math.inf
     far = ops.where(is_over & ~is_infinite, size, largest)
     log_slope = ops.log(far) + q
-    # A slope of neither 0 nor inf: what meets it may be the other.
+    # The slope is neither 0 nor inf, as it may be multiplied by the other.
     slope = ops.stop_gradient(
         ops.exp(
             ops.clip(log_slope, _LOG_TINY[precision], math.log(largest) - 1e-4)
@@ -134,7 +134,7 @@ def _energy_beyond(size: Tensor, is_over: Tensor, q: Tensor) -> Tensor:
 
 
 def rho(size: Tensor, alpha: Tensor) -> Tensor:
-    """The energy, of residuals by their size.
+    """The energy of residuals of a given size.
 
     Below alpha = 1 as b L / 2 (exp(x) - 1) / x, x = alpha L / 2, which is fine
     at alpha = 0; from there on as (r**2 e**q + b (e**q - 1)) / alpha,
@@ -145,8 +145,8 @@ def rho(size: Tensor, alpha: Tensor) -> Tensor:
         alpha: the shape; the two broadcast.
 
     Returns:
-        The energies, in nats: inf where they overflow, with no gradient in
-        alpha there, and with the gradient in r where that is a number.
+        The energies, in nats: inf where they overflow. There alpha has no
+        gradient, and r has its gradient if that is finite.
     """
     largest = float(np.finfo(_precision(size)).max)
     b = _distance_from_2(alpha)
@@ -161,8 +161,8 @@ def rho(size: Tensor, alpha: Tensor) -> Tensor:
     log_ratio = ops.where(is_over, 0.0, log_ratio)
     q = ops.where(is_over, 0.0, q)
     size = ops.where(is_over, 0.0, size)
-    # Neither this nor its gradient overflows before rho does: of huge residuals
-    # a square root goes into the exponent.
+    # Neither this nor its gradient overflows before rho does: for huge
+    # residuals a square root moves into the exponent.
     shift = ops.stop_gradient(0.5 * ops.log(ops.where(size > 1e10, size, 1.0)))
     root = size * ops.exp(-shift) * ops.exp(0.5 * q + shift)
     energy = ops.where(
@@ -174,10 +174,10 @@ def rho(size: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _energy_and_score(size: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """rho and y = sqrt(2 rho), for size = |r|; about 0 y is |r| itself.
+    """rho and y = sqrt(2 rho), for size = |r|; near 0, y is |r| itself.
 
-    The score is cut off before its square overflows, where it enters by its
-    logarithm only.
+    The score is cut off before its square overflows: so far out, only its
+    logarithm is used.
     """
     precision = _precision(size)
     small = size < _SMALL[precision]
@@ -194,9 +194,9 @@ def _inverse_score(y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Log r and log dr/dy, for the r > 0 of a score y > 0.
 
     With s = y**2 / 2, W = (2 / alpha) log(1 + alpha s / b) and
-    k = (1 - alpha / 2) W: r**2 = alpha s e**k + b (e**k - 1), which has no
-    cancellation to speak of up to alpha = 4, or b (e**W - 1), which has none
-    beyond; and dr/dy = y e**k / r.
+    k = (1 - alpha / 2) W: r**2 = alpha s e**k + b (e**k - 1), with almost no
+    cancellation up to alpha = 4, or b (e**W - 1), with none beyond; and
+    dr/dy = y e**k / r.
     """
     b = _distance_from_2(alpha)
     s = 0.5 * y * y
@@ -236,9 +236,9 @@ def _power_series(table: tuple[float, ...], precision: str) -> list[float]:
 def _chebyshev(x: Tensor, table: tuple[float, ...]) -> Tensor:
     """The series of T_n(t), t = 2 x - 1, 0 <= x <= 1, by Horner's rule.
 
-    Not by Clenshaw's: a recurrence with two terms makes XLA's fusion, which
-    writes out shared terms again and again, take minutes. The coefficients fall
-    so fast that the powers of t lose no digit to speak of.
+    Not by Clenshaw's: a recurrence with two terms makes XLA's fusion take
+    minutes, since it copies shared terms again and again. The coefficients fall
+    so fast that the powers of t lose almost no digits.
     """
     t = 2.0 * x - 1.0
     *low, total = _power_series(table, _precision(x))
@@ -283,8 +283,8 @@ def log_normalizer(alpha: Tensor) -> Tensor:
 def _log_tail_integral(y: Tensor, alpha: Tensor) -> Tensor:
     """log of the integral of exp(rho(r) - rho(t)) over t > r, y the score of r.
 
-    By Gauss-Legendre in u, the score running over y + reach u**3: the cube
-    brings the nodes close where a small b bends the density at the centre.
+    By Gauss-Legendre in u, with the score y + reach u**3: the cube makes the
+    nodes dense where a small b bends the density at the centre.
     """
     precision = _precision(y)
     nodes, weights = (
@@ -304,7 +304,7 @@ def _log_tail_integral(y: Tensor, alpha: Tensor) -> Tensor:
 def log_upper_tail(size: Tensor, alpha: Tensor) -> Tensor:
     """Log P(R > r), r >= 0.
 
-    By rho itself: the square of its root would be off by another rounding.
+    From rho itself: the square of its root would add a rounding.
 
     Args:
         size: r.
@@ -320,7 +320,7 @@ def log_upper_tail(size: Tensor, alpha: Tensor) -> Tensor:
 def _newton(_: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A step in the score y, towards a P whose normal quantile is `target`.
 
-    A function of the module, so that JAX need not compile it anew each time.
+    A function of the module, so that JAX need not compile it again each time.
     """
     y, target, alpha, log_z = state
     precision = _precision(y)
@@ -336,8 +336,8 @@ def tail_quantile(q: Tensor, alpha: Tensor) -> Tensor:
     """The r >= 0 with P(R > r) = q, for 0 <= q <= 1/2.
 
     Newton's method in the score, for the normal quantile of P: that is the
-    score itself if alpha = 2, and close to linear in it for every alpha. A last
-    step in r and log P is the one that is differentiated: of the third order
+    score itself if alpha = 2, and close to linear in it for every alpha. Only a
+    last step, in r and log P, is differentiated: it is of third order
     (Halley's), so that first and second derivatives are right.
 
     Args:

@@ -4,7 +4,7 @@ __all__ = ["LOG_Z_ABOVE_2", "LOG_Z_BELOW_1", "LOG_Z_BELOW_2"]
 
 # Chebyshev coefficients of log Z on three stretches of alpha, each in its own
 # variable (see `barron_density.log_normalizer`), good to 1e-14.
-# `tests/test_barron.py` works them out again with mpmath.
+# `tests/test_barron.py` computes them again with mpmath.
 # fmt: off
 LOG_Z_BELOW_1 = (
     1.3579748541564307, -0.1451741005978051, -0.0176445542421861,

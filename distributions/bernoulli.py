@@ -18,22 +18,22 @@ class Bernoulli(tfd.Bernoulli):
              = (x l - max(l, 0)) - log1p(exp(-|l|))
     ```
 
-    The second line is worked out: nothing cancels where x and l agree, and the
+    The second line is computed: nothing cancels where x and l agree, and the
     gradient x - sigmoid(l) is right for every finite l, zero included. Infinite
-    logits are certainty: the log probability is 0 or -inf, the gradient 0.
+    logits mean certainty: the log probability is 0 or -inf, the gradient 0.
     Between 0 and 1 it is minus the binary cross-entropy of x.
 
     Args:
         logits: log-odds of 1, any shape; or None.
-        probs: probabilities of 1, for which TFP's own formula is used; or
-            None. Just one of the two is given.
+        probs: probabilities of 1, for which TFP's own formula is used; or None.
+            Give exactly one of the two.
         dtype: of draws, by default int32.
         validate_args: whether parameters and values are checked.
         allow_nan_stats: as in TFP.
         name: of the distribution.
 
     Raises:
-        ValueError: unless just one of `logits` and `probs` is given.
+        ValueError: unless exactly one of `logits` and `probs` is given.
     """
 
     def __init__(

@@ -30,25 +30,26 @@ def named_blocks(
     names: Sequence[str] | None,
     default_name: Callable[[Any], str],
 ) -> tuple[list[Any], tuple[str, ...]]:
-    """The blocks and their names, each of which belongs to just one.
+    """The blocks and their names, which must be unique.
 
     Args:
         blocks: a sequence, or a dict by name.
         names: of a sequence, or None for default ones.
-        default_name: of a block. The second block of a name is `name_1`.
+        default_name: gives the name of a block. The second block of a name gets
+            `name_1`.
 
     Returns:
         The blocks, and as many strings.
 
     Raises:
-        ValueError: if names are no strings, not as many as the blocks, or given
-            twice.
+        ValueError: if names are not strings, not as many as the blocks, or
+            given twice.
     """
     if isinstance(blocks, Mapping):
         if names is not None:
             raise ValueError(
                 "A dict of blocks has their names as its keys. Received: "
-                f"names={names!r} beside it. Leave out `names`."
+                f"names={names!r} as well. Leave out `names`."
             )
         blocks, names = list(blocks.values()), tuple(blocks)
     blocks = list(blocks)
@@ -75,11 +76,11 @@ def named_blocks(
 def check_columns(
     columns: Sequence[int | Sequence[int]] | None, sizes: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:
-    """The columns of each block, if each column belongs to just one.
+    """The columns of each block, if each column belongs to exactly one.
 
     Args:
-        columns: the columns of each block, an int or ints; None for blocks
-            that follow one another.
+        columns: the columns of each block, an int or ints; None for consecutive
+            columns.
         sizes: how many columns each block has.
 
     Returns:
@@ -135,7 +136,7 @@ def _common_dtype(distributions: Sequence[tfd.Distribution]) -> str:
 
 
 class _Composite(tfd.Distribution):
-    """`Composite` of any blocks, also such as are no composite tensors."""
+    """`Composite` of any blocks; they need not be composite tensors."""
 
     def __init__(
         self,
@@ -153,22 +154,22 @@ class _Composite(tfd.Distribution):
         Args:
             distributions: of one batch shape, each over scalars or vectors; a
                 list, or a dict by name.
-            columns: for each of them the columns of its outcome, an int or
-                ints; by default they follow one another.
+            columns: for each block the columns of its outcome, an int or ints;
+                by default consecutive columns.
             dtype: of the rows; by default the floating dtype of the blocks, or
                 float32 if all are over integers.
             validate_args: whether to check parameters and data at run time,
-                those of the blocks, and of what is within them, included.
+                including those of the blocks and of what is within them.
             allow_nan_stats: whether undefined statistics are NaN or an error.
             name: name prefixed to the operations of this class.
             names: of the blocks in a list, by default those of the
-                distributions, numbered where two are alike.
+                distributions, numbered where two are the same.
 
         Raises:
             TypeError: if the floating dtypes of the blocks differ.
-            ValueError: if there is no block, one is not over scalars or
-                vectors, the batch shapes differ, `columns` are not those of
-                the blocks, or names are no strings or not different.
+            ValueError: if there is no block, a block is not over scalars or
+                vectors, the batch shapes differ, `columns` do not fit the
+                blocks, or names are not strings or not unique.
         """
         parameters = dict(locals())
         blocks, self._names = named_blocks(
@@ -259,7 +260,7 @@ class _Composite(tfd.Distribution):
             value: rows, `[..., columns]`.
 
         Returns:
-            For the name of each block, `[...]`, nats.
+            A dict from the name of each block to `[...]`, nats.
         """
         return dict(zip(self._names, self._log_probs(value), strict=True))
 
@@ -325,12 +326,13 @@ class _Composite(tfd.Distribution):
     def _default_event_space_bijector(self) -> Any:
         """From the blocks' own unconstrained spaces, one after the other.
 
-        None where a block is discrete, as all discrete distributions of TFP.
+        None where a block is discrete, as for all discrete distributions of
+        TFP.
         """
         parts = []
         for block in self._distributions:
             if not tuple(block.event_shape):
-                # A vector of one column, whose parameters have an axis for it.
+                # A vector of one column: its parameters have an axis for it.
                 shape = ps.concat([block.batch_shape_tensor(), [1]], axis=0)
                 block = tfd.BatchReshape(block, shape)
             parts.append(block.experimental_default_event_space_bijector())
@@ -367,17 +369,17 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
     A density in the columns of continuous blocks, and a probability in those of
     discrete ones. Each block is over a scalar or a vector, and within it
     columns may depend on each other. Outcomes of all kinds share one floating
-    dtype; whole numbers are checked as they are, and not cast to integers
-    before their block sees them.
+    dtype; whole numbers are checked as floats, and not cast to integers before
+    their block sees them.
 
     `mean`, `variance` and `mode` are those of the blocks, column by column, and
-    are as undefined as theirs. `mean` is the mean of class numbers too, which
-    says little: take `mode`, or a `tfd.OneHotCategorical`, whose mean is the
+    undefined where theirs are. `mean` also averages class numbers, which says
+    little: take `mode`, or a `tfd.OneHotCategorical`, whose mean is the
     vector of probabilities.
 
-    `tfd.Blockwise` (TFP 0.25) is no choice where blocks are discrete: it
-    truncates fractions to integers unseen, hands `validate_args` to no block,
-    and has neither variance nor mode.
+    `tfd.Blockwise` (TFP 0.25) does not suit discrete blocks: it silently
+    truncates fractions to integers, passes `validate_args` to no block, and has
+    neither variance nor mode.
 
     #### Examples
 
@@ -397,9 +399,9 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in `tfd.Independent`, what is inside decides if it can cross.
+        """As in `tfd.Independent`, the contents decide if it can cross.
 
-        That is, go in or out of a compiled function. A likelihood with an
+        That is, enter or leave a compiled function. A likelihood with an
         optimal scale cannot: it holds a variable.
         """
         blocks = args[0] if args else kwargs.get("distributions", ())
@@ -417,7 +419,7 @@ class Composite(_Composite, tfd.AutoCompositeTensorDistribution):
 def _kl_composite_composite(
     a: _Composite, b: _Composite, name: str | None = None
 ) -> Tensor:
-    """KL(a || b), in nats: the sum of those of the blocks."""
+    """KL(a || b), in nats: the sum over the blocks."""
     if a.columns != b.columns:
         raise NotImplementedError(
             "The KL divergence of two Composites is known where their blocks "

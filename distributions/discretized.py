@@ -25,8 +25,8 @@ from tfp_vae.substrate import (
 
 __all__ = ["DiscretizedLogistic", "check_levels"]
 
-# From where on log sigmoid is 0 to the last bit, and how large a quotient is
-# taken as it is; of float16, of float64, and in `get` of all others.
+# From where on log sigmoid is 0 to the last bit, and up to what size a quotient
+# is used unchanged: for float16, for float64, and in `get` for all others.
 _SURE_FROM = {"float16": 20.0, "float64": 800.0}
 _LARGEST_RATIO = {"float16": 1e4, "float64": 1e300}
 
@@ -43,8 +43,8 @@ def _floor(x: Tensor) -> Tensor:
 def _log_sigmoid(distance: Tensor, scale: Tensor, is_asked: Tensor) -> Tensor:
     """Log sigmoid(distance / scale) where it is asked for, and 0 elsewhere.
 
-    Where the quotient or its gradient would overflow, the result is a number as
-    low as can be and not -inf: an infinity that meets a 0 is NaN.
+    Where the quotient or its gradient would overflow, the result is the lowest
+    number and not -inf: infinity times 0 is NaN.
     """
     dtype = keras.backend.standardize_dtype(scale.dtype)
     is_sure = ~is_asked | (distance / scale > _SURE_FROM.get(dtype, 120.0))
@@ -68,7 +68,7 @@ def _log_width(scale: Tensor) -> Tensor:
 
 
 def _or_nan(value: Tensor, result: Tensor) -> Tensor:
-    """The result, or NaN for the value NaN, which no comparison tells."""
+    """The result, or NaN for the value NaN, which no comparison detects."""
     return ops.where(ops.isnan(value), math.nan, result)
 
 
@@ -110,20 +110,20 @@ class DiscretizedLogistic(
     ```
 
     the mass that a logistic density has between k - 1/2 and k + 1/2; the two
-    ends take the tails, so that the sum over all outcomes is 1. It is worked
-    out in log space from three terms of one sign, so that nothing cancels:
+    ends take the tails, so that the sum over all outcomes is 1. It is computed
+    in log space from three terms of one sign, so that nothing cancels:
 
     ```none
     log pmf(k) = -softplus(-b) - softplus(a) + log(1 - exp(-1 / scale))
     ```
 
-    without the last two at `low`, without the first and last at `high`. All
-    logarithms are in nats. Numbers beyond the ends have no mass; between two
-    outcomes `log_prob` interpolates, and is an error under `validate_args`.
+    without the last two terms at `low`, without the first and last at `high`.
+    All logarithms are in nats. Numbers beyond the ends have no mass; between
+    two outcomes `log_prob` interpolates, or raises under `validate_args`.
 
-    `mean`, `variance` and `entropy` are sums over all outcomes: exact, and as
-    many times as expensive as `log_prob`. The mode is the whole number next to
-    `loc`, or an end where its tail is heavier.
+    `mean`, `variance` and `entropy` are sums over all n outcomes: exact, and n
+    times as expensive as `log_prob`. The mode is the whole number next to
+    `loc`, or an end if its tail is heavier.
 
     #### Examples
 
@@ -242,7 +242,7 @@ class DiscretizedLogistic(
         return _or_nan(value, self._log_pmf(value, *self._loc_and_scale()))
 
     def _log_pmf(self, value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        # Data and `loc` first: of them nothing is rounded away.
+        # Data minus `loc` first: this difference loses nothing to rounding.
         distance = value - loc
         above_low, below_high = value > self._low, value < self._high
         log_prob = (
@@ -280,7 +280,7 @@ class DiscretizedLogistic(
     def _outcome(self, r: Tensor) -> Tensor:
         """The outcome of a standard logistic number."""
         loc, scale = self._loc_and_scale()
-        # Not by a minus sign: there is no outcome -0.
+        # Not by a minus sign: -0 is not an outcome.
         whole = 0.0 - _floor(0.5 - loc - scale * r)
         return ops.clip(whole, float(self._low), float(self._high))
 
@@ -288,9 +288,9 @@ class DiscretizedLogistic(
         return self._outcome(ops.log(value) - ops.log1p(-value))
 
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # The logit of one uniform number would be grainy in its tails, and now
-        # and then far out in one. The difference of two Gumbel variables is
-        # neither, and logistic.
+        # The logit of one uniform number would be coarse in its tails, and now
+        # and then far out in one of them. The difference of two Gumbel
+        # variables is logistic without these faults.
         dtype = keras.backend.standardize_dtype(self.dtype)
         shape = ps.concat([[2, n], self._batch_shape_tensor()], 0)
         uniform = samplers.uniform(
@@ -319,7 +319,7 @@ class DiscretizedLogistic(
         first = ops.arange(_OUTCOMES, dtype=total.dtype) + self._low
 
         def add(i: Tensor, total: Tensor) -> Tensor:
-            # Those beyond the last one have no mass.
+            # Outcomes beyond the last one have no mass.
             outcomes = first + ops.cast(i * _OUTCOMES, first.dtype)
             log_prob = self._log_pmf(outcomes, loc, scale)
             terms = ops.exp(log_prob) * function(outcomes, log_prob)
@@ -358,7 +358,7 @@ class DiscretizedLogistic(
         return mode
 
     def _default_event_space_bijector(self) -> None:
-        # As all discrete distributions of TFP.
+        # As for all discrete distributions of TFP.
         return None
 
     def _parameter_control_dependencies(self, is_init: bool) -> list[Any]:

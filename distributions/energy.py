@@ -1,7 +1,7 @@
 """The energy that a user writes, along the support of its Gibbs density.
 
-What is known of exp(-energy(r)) before anything is integrated: the line it
-lives on, its values there, its tails, and whether it has an integral at all.
+What is known of exp(-energy(r)) before any integration: the line that it is
+defined on, its values there, its tails, and whether it has a finite integral.
 """
 
 import math
@@ -24,8 +24,8 @@ __all__ = [
     "tails",
 ]
 
-# How far out an unbounded support is followed, in units of scale: short of
-# where the square of a residual overflows.
+# How far out an unbounded support is followed, in units of scale: the square of
+# a residual does not yet overflow there.
 _REACH = {"float32": 1e17, "float64": 1e30}
 # The share of the mass that may lie further out.
 LOST = 1e-6
@@ -36,11 +36,11 @@ _FLAT = 1e-3
 class Line:
     """The support, on a coordinate t in which heavy tails are exponential.
 
-    r = anchor + sinh(t) on an unbounded support, with the finite end, if there
-    is one, for its anchor; r = t on a bounded one.
+    r = anchor + sinh(t) on an unbounded support, where the anchor is the finite
+    end, if there is one; r = t on a bounded one.
 
     Args:
-        support: the least and the greatest residual, or None for all of them.
+        support: the least and the greatest residual, or None for all residuals.
         dtype: "float32" or "float64".
     """
 
@@ -57,7 +57,7 @@ class Line:
         else:
             self.low = 0.0 if math.isfinite(low) else -reach
             self.high = 0.0 if math.isfinite(high) else reach
-        # The residual 0 is where the energies in use have their kinks.
+        # Energies in common use have their kinks at the residual 0.
         self.breaks = [self.low, self.high]
         if low < 0.0 < high:
             centre = 0.0 if self.is_bounded else math.asinh(-self.anchor)
@@ -71,7 +71,7 @@ class Line:
     def residual(self, t: Tensor) -> Tensor:
         if self.is_bounded:
             return t
-        # Not `ops.sinh` nor `ops.arcsinh`: float32 in disguise on JAX.
+        # Not `ops.sinh` or `ops.arcsinh`: on JAX these compute in float32.
         return self.anchor + 0.5 * (ops.expm1(t) - ops.expm1(-t))
 
     def coordinate(self, r: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Line:
 def log_density_at(
     energy: Callable[[Tensor], Tensor], line: Line, t: Tensor
 ) -> Tensor:
-    """In t, without the normaliser; -2e30 for none (and for a NaN).
+    """The log density in t, unnormalised; -2e30 for none (and for a NaN).
 
     Args:
         energy: the function of the residual.
@@ -109,7 +109,7 @@ def log_density_at(
 
 
 def energy_at(energy: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
-    """The energy, in the dtype and, checked, of the shape of r.
+    """The energy, in the dtype of r, after a check that it has the shape of r.
 
     Args:
         energy: the function of the residual.
@@ -122,7 +122,7 @@ def energy_at(energy: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         ValueError: if the energies are of another shape.
     """
     values = ops.cast(ops.convert_to_tensor(energy(r)), r.dtype)
-    # In a graph of TensorFlow a rank or a size may be unknown, which is None.
+    # In a graph of TensorFlow an unknown rank or size is None.
     if None in (getattr(t.shape, "rank", 0) for t in (values, r)):
         return values
     shape, expected = tuple(values.shape), tuple(r.shape)
@@ -145,13 +145,13 @@ def tails(
     """The log density at the ends that stand for infinity, and its decay.
 
     The decay is what the log density loses over the last unit of t: for a tail
-    as |r|**-(1 + k) it is k. Where there is no density, no gradient is asked
-    for: the energy overflows there.
+    as |r|**-(1 + k) it is k. Where there is no density, no gradient is
+    computed: the energy overflows there.
 
     Args:
         energy: the function of the residual.
         line: the support.
-        peak: any t where the energy does not overflow, which stands in.
+        peak: any t where the energy does not overflow, as a substitute.
 
     Returns:
         Two tensors `[ends]`, in nats.
@@ -171,7 +171,7 @@ def tails(
 
 
 def log_lost(log_ends: Tensor, decay: Tensor) -> Tensor:
-    """The log of what a tail has beyond its end, inf if that is infinite.
+    """The log of the mass of a tail beyond its end, inf if that is infinite.
 
     Args:
         log_ends: the log density at the ends, in t.
@@ -192,7 +192,7 @@ def check_normalizable(
     support: tuple[float, float] | None,
     dtype: str,
 ) -> None:
-    """Refuses an energy without a finite integral, if it can be seen now.
+    """Refuses an energy without a finite integral, unless it is being traced.
 
     Args:
         energy: the function of the residual.
@@ -204,7 +204,7 @@ def check_normalizable(
             finite nowhere or does not work element by element.
     """
     line = Line(support, dtype)
-    # Neither at an end nor at 0, where an energy may be infinite.
+    # Not at an end or at 0, where an energy may be infinite.
     t = np.linspace(line.low, line.high, 4002)[1:-1]
     spacing = t[1] - t[0]
     t = ops.convert_to_tensor(t, dtype)
@@ -212,15 +212,15 @@ def check_normalizable(
     try:
         values = ops.convert_to_numpy(values).astype(np.float64)
     except (AttributeError, NotImplementedError, TypeError):
-        # The backends' ways to say that it is being compiled.
+        # The errors by which the backends say that it is being compiled.
         return
     r = ops.convert_to_numpy(line.residual(t))
     top = values.max()
     if top < -1e30:
         raise ValueError(
-            "`energy` must be finite somewhere on the support: one that is not "
-            "defined everywhere, such as that of a logarithm, needs its own, "
-            "`support=(0.0, math.inf)`. Received: "
+            "`energy` must be finite somewhere on the support: an energy that "
+            "is not defined everywhere, such as a logarithm, needs a support "
+            "of its own, `support=(0.0, math.inf)`. Received: "
             f"support={support}, an energy that is infinite or NaN at all of "
             f"{len(r)} residuals from {r[0]:.3g} to {r[-1]:.3g}."
         )
@@ -235,7 +235,7 @@ def check_normalizable(
     raise ValueError(
         "exp(-energy(r)) must have a finite integral: where the support is "
         "unbounded the energy must grow faster than log|r|, by so much that "
-        f"all but {LOST:g} of the mass lies within |r| < {_REACH[dtype]:g} "
+        f"all except {LOST:g} of the mass lies within |r| < {_REACH[dtype]:g} "
         "(1.4 log|r| is enough). An energy that levels off, such as Tukey's "
         "biweight, has a density on a bounded support only: give one, "
         "`support=(low, high)`, in units of `scale` about `loc`. Received: "

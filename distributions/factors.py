@@ -13,15 +13,15 @@ def factors(distribution: tfd.Distribution) -> tfd.Distribution:
     ```
 
     Args:
-        distribution: `Independent` of anything that factorises, however deep,
+        distribution: `Independent` (at any depth) of anything that factorises,
             `MultivariateNormalDiag`, or a distribution over scalars.
 
     Returns:
         A distribution over scalars, of batch shape `batch_shape + event_shape`.
 
     Raises:
-        NotImplementedError: for any other, whose coordinates may depend on
-            each other.
+        NotImplementedError: for any other distribution: its coordinates may
+            depend on each other.
     """
     if not tuple(distribution.event_shape):
         return distribution
@@ -55,8 +55,8 @@ def log_prob_by_element(
         `[..., *event]`, nats.
 
     Raises:
-        NotImplementedError: for any other, whose elements may depend on each
-            other.
+        NotImplementedError: for any other distribution: its elements may depend
+            on each other.
     """
     by_column = getattr(distribution, "log_prob_by_column", None)
     if by_column is not None:

@@ -26,7 +26,7 @@ from tfp_vae.substrate import Tensor, assert_util, ps, tfb
 
 __all__ = ["Gibbs"]
 
-# How often the mode is looked for between its neighbours, 16 times as close.
+# How many rounds search for the mode, each on a grid 16 times finer.
 _ZOOMS = 6
 
 
@@ -43,37 +43,37 @@ class Gibbs(LocationScale):
     Z = integral of exp(-energy(r)) over the support
     ```
 
-    with `energy` a plain function of the residual, written in `keras.ops` and
-    applied element by element: the density whose negative logarithm is a loss
-    of your own, plus the constant that makes it a likelihood. All logarithms
-    are in nats. Z is scalar: one normaliser serves all of the batch.
+    where `energy` is a plain function of the residual, written in `keras.ops`
+    and applied element by element. The negative logarithm of this density is a
+    loss of your own, plus the constant that makes it a likelihood. All
+    logarithms are in nats. Z is scalar: one normaliser serves all of the batch.
 
-    Z, and with it the cdf and the statistics, is Gauss-Legendre on 64 panels of
-    12 nodes on each side of r = 0, on a coordinate asinh(r) where the support
-    is unbounded. The panels are moved to where the energy needs them, kinks at
-    unknown places and heavy tails included. Z is good to 1e-6, and to 1e-9 in
-    float64 where the energy has a derivative; a spike in the density that is
-    narrower than 1e-2 may be missed. Each call of a method asks for the energy
-    eight times at 1536 points, whatever the batch, and on JAX, if it is not
-    within a compiled function, compiles that anew, in a third of a second.
+    Z, the cdf and the statistics are computed by Gauss-Legendre quadrature on
+    64 panels of 12 nodes on each side of r = 0, on a coordinate asinh(r) where
+    the support is unbounded. The panels move to where the energy needs them,
+    also at kinks in unknown places and in heavy tails. Z is good to 1e-6, and
+    to 1e-9 in float64 where the energy has a derivative; a spike in the density
+    that is narrower than 1e-2 may be missed. Each call of a method computes the
+    energy eight times at 1536 points, for any batch. On JAX, outside a compiled
+    function, each call compiles this again, in a third of a second.
 
-    The energy may depend on trainable parameters, as a function that closes
-    over `keras.Variable`s: gradients reach them through Z, the cdf, samples
-    (reparameterised) and statistics.
+    The energy may depend on trainable parameters, if it is a function that
+    closes over `keras.Variable`s: gradients reach them through Z, the cdf,
+    samples (reparameterised) and statistics.
 
     An energy must grow faster than log|r| where the support is unbounded.
     One that does not, such as Tukey's biweight, is refused when the
-    distribution is made outside of a compiled function; within one, where
-    nothing can be refused, its log density is NaN. On a bounded support any
+    distribution is made outside a compiled function; inside one, where nothing
+    can be refused, its log density is NaN. On a bounded support any
     energy is allowed.
 
     Whether power-law tails have a mean and a variance is read from the energy
-    at about |r| = 1e17 (1e30 in float64): what is infinite is inf, what is
-    undefined is NaN. The mode is the lowest energy, the one next to `loc` if
-    there are several; it moves with `loc` and `scale` only.
+    at about |r| = 1e17 (1e30 in float64): infinite moments are inf, undefined
+    ones are NaN. The mode is the point of lowest energy, the one next to `loc`
+    if there are several; it moves with `loc` and `scale` only.
 
-    The divergence of two is by quadrature, with an error of about 1e-6, or 1e-4
-    where the energy of the second has a kink.
+    `kl_divergence` of two is by quadrature, with an error of about 1e-6, or
+    1e-4 where the energy of the second has a kink.
 
     #### Examples
 
@@ -124,7 +124,7 @@ class Gibbs(LocationScale):
 
         Raises:
             TypeError: if `loc` and `scale` differ in dtype or are not floating,
-                or `energy` is no function.
+                or `energy` is not a function.
             ValueError: if exp(-energy) has no finite integral, `energy` does
                 not work element by element or is finite nowhere, or `support`
                 is not a pair in ascending order.
@@ -193,7 +193,7 @@ class Gibbs(LocationScale):
         panels, scale = self._panels(), self._tensor("scale")
         constant = ops.log(scale) + self._log_normalizer(panels)
         distance = value - self._tensor("loc")
-        # There is no density at infinity, whatever the energy is there.
+        # The density is 0 at infinity, whatever the energy is there.
         outside = ops.isinf(distance / scale)
         r = ops.where(outside, 0.0, distance) / scale
         if self._support is not None:
@@ -239,9 +239,9 @@ class Gibbs(LocationScale):
         return ops.where(p < 0.0, math.nan, r)
 
     def _moment(self, panels: Panels, centre: Tensor, power: int) -> Tensor:
-        """E[(r - centre)**power], infinite or NaN where the tails have it so.
+        """E[(r - centre)**power], infinite or NaN where the tails make it so.
 
-        What power-law tails have beyond the ends is added.
+        The share of power-law tails beyond the ends is added.
         """
         line = self._line()
         inside = panels.mean_of(lambda t: (line.residual(t) - centre) ** power)
@@ -254,8 +254,8 @@ class Gibbs(LocationScale):
             log_lost(log_ends + power * ops.log(ops.abs(far)), decay - power)
             - panels.log_total()
         )
-        # Not `exp` of inf alone: compiled by XLA, the sum of both sides then
-        # came out as -inf in place of NaN.
+        # Not `exp` of inf alone: under XLA the sum of both sides was then -inf
+        # instead of NaN.
         beyond = ops.where(log_beyond < math.inf, ops.exp(log_beyond), math.inf)
         sign = ops.convert_to_tensor(np.sign(ends) ** power, line.dtype)
         return inside + ops.sum(sign * beyond)
@@ -271,7 +271,7 @@ class Gibbs(LocationScale):
         )
 
     def _standard_variance(self) -> Tensor:
-        """Of the residual."""
+        """The variance of the residual."""
         panels = self._panels()
         mean = self._moment(panels, 0.0, 1)
         is_finite = ops.isfinite(mean)
@@ -291,7 +291,7 @@ class Gibbs(LocationScale):
 
     def _defined(self, statistic: Tensor, name: str) -> Tensor:
         if not self.allow_nan_stats:
-            # As all numbers and infinities are, and NaN is not.
+            # All numbers and infinities pass, NaN does not.
             assert_util.assert_greater_equal(
                 statistic,
                 ops.full_like(statistic, -math.inf),
@@ -358,7 +358,7 @@ class Gibbs(LocationScale):
 
 
 def _log_of_smaller(mass: Tensor, other: Tensor) -> Tensor:
-    """Log of a probability, by way of the other where that is the smaller."""
+    """Log of a probability, from the other one if that is smaller."""
     is_small = mass < other
     return ops.where(
         is_small,

@@ -18,15 +18,15 @@ _SQRT_2 = math.sqrt(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SQRT_HALF_PI = math.sqrt(0.5 * math.pi)
 
-# Where the direct formula for the Mills gap hands over to the continued
-# fraction, and how many of its levels float64 needs from there on.
+# Where the Mills gap switches from the direct formula to the continued
+# fraction, and how many levels of the fraction float64 needs from there on.
 _FRACTION_FROM = 4.0
 _FRACTION_LEVELS = 34
 
 
 # The functions below are those of the standard density, loc 0 and scale 1:
 # f(r) = exp(-H(r)) / Z, H(r) = r**2 / 2 up to |r| = delta and linear beyond.
-# Three quantities carry everything else: log Z, the mass t of both tails
+# Everything else follows from three quantities: log Z, the mass t of both tails
 # |r| > delta together, and the gap 1 - delta M(delta), with M the Mills ratio
 # (1 - Phi) / phi of the standard normal.
 
@@ -38,7 +38,7 @@ def _energy(r: Tensor, delta: Tensor) -> Tensor:
     m = min(|r|, delta) it does not: half of the time.
     """
     size = ops.abs(r)
-    # A number, also where both are infinite: inf - inf / 2 would be NaN.
+    # A finite number, also where both are infinite: inf - inf / 2 would be NaN.
     limit = ops.where(delta < largest(delta), delta, largest(delta))
     is_inner = size < limit
     # An infinite gradient of the branch that is not taken would be NaN.
@@ -48,7 +48,7 @@ def _energy(r: Tensor, delta: Tensor) -> Tensor:
 
 
 def _finite(delta: Tensor) -> Tensor:
-    """`delta`, or for an infinite one a value that is as good as infinite.
+    """`delta`, or for an infinite one a value with the same effect.
 
     Keeps inf - inf and 0 * inf out of the gradients. Beyond the bound the tail
     mass exp(-delta**2 / 2) is an exact zero of the type.
@@ -74,8 +74,8 @@ def _log_normalizer(delta: Tensor) -> Tensor:
 def _log_tail_mass(delta: Tensor) -> Tensor:
     """log t, t = P(|r| > delta) = (2 / d) exp(-d**2 / 2) / Z.
 
-    Not as a difference of two logs, of which little would be left where the
-    tails have all of the mass.
+    Not as a difference of two logs, which would cancel where the tails have all
+    of the mass.
     """
     centre, tails = _log_parts(_finite(delta))
     return -softplus(centre - tails)
@@ -87,11 +87,11 @@ def _mills(x: Tensor) -> Tensor:
 
 
 def _mills_gap(delta: Tensor) -> Tensor:
-    """1 - d M(d), in (0, 1), without the cancellation large d would bring.
+    """1 - d M(d), in (0, 1), without the cancellation at large d.
 
     Laplace's continued fraction M = 1 / (d + 1 / (d + 2 / (d + 3 / ...))) gives
-    the gap as q / (d + q), all terms positive; small d takes the plain
-    difference.
+    the gap as q / (d + q), where all terms are positive; small d takes the
+    plain difference.
     """
     is_far = delta > _FRACTION_FROM
     far = ops.where(is_far, delta, _FRACTION_FROM)
@@ -108,7 +108,7 @@ def _log_upper_tail(x: Tensor, delta: Tensor) -> Tensor:
 
     With m = min(x, d) it is exp(-H(x)) / Z times
     M(m) + exp(-(d**2 - m**2) / 2) gap(d) / d, which is 1 / d at m = d: the
-    exponential tail. A small d is taken out of the sum as a factor 1 / d.
+    exponential tail. For small d the factor 1 / d is taken out of the sum.
     """
     finite = _finite(delta)
     m = ops.minimum(x, finite)
@@ -134,7 +134,7 @@ def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
     """
     finite = _finite(delta)
     log_tail = _log_tail_mass(delta)
-    # log(2 q), of which a small delta magnifies the error about the median.
+    # log(2 q): a small delta magnifies its error about the median.
     near_half = q > 0.25
     log_2q = ops.where(
         near_half,
@@ -144,14 +144,14 @@ def _tail_quantile(q: Tensor, delta: Tensor) -> Tensor:
     in_tail = log_2q < log_tail
     tail = finite + (log_tail - log_2q) / finite
 
-    # Z / sqrt(2 pi) and the normal's share of the mass beyond x. In the tail
-    # q = 1/2 stands in, so that no branch not taken has an infinite gradient.
+    # Z / sqrt(2 pi) and the normal's share of the mass beyond x. In the tail q
+    # is replaced by 1/2, so that a branch not taken has no infinite gradient.
     ratio = ops.exp(_log_normalizer(delta) - _LOG_SQRT_2PI)
     q = ops.where(in_tail, 0.5, q)
     about_median = (1.0 - 2.0 * q) * ratio
     is_near = about_median < 0.5
     near = _SQRT_2 * ops.erfinv(ops.where(is_near, about_median, 0.0))
-    # The far part exists for erf(d / sqrt 2) > 1/2 only, d > 0.67.
+    # The far part exists only for erf(d / sqrt 2) > 1/2, d > 0.67.
     wide = ops.maximum(finite, 0.5)
     gap = ops.exp(-0.5 * wide * wide - _LOG_SQRT_2PI) * _mills_gap(wide) / wide
     far = -ndtri(ops.where(is_near, 0.25, q * ratio - gap))
@@ -175,7 +175,7 @@ class Huber(SymmetricLocationScale):
 
     a normal centre with exponential tails: the density whose negative logarithm
     is the Huber loss of the standardised residual, plus a constant. `delta` is
-    the word of Keras and SciPy; papers call it alpha or k. All logarithms are
+    the name in Keras and SciPy; papers call it alpha or k. All logarithms are
     in nats.
 
     The limits are exact: `delta = inf` is `tfd.Normal(loc, scale)`; `delta ->
@@ -259,8 +259,8 @@ class Huber(SymmetricLocationScale):
         tails = ops.exp(_log_tail_mass(delta))
         delta = _finite(delta)
         # In the unit scale / min(delta, 1), as scale**2 and 1 / delta**2 may
-        # under- and overflow where their product is a number. No gradient is
-        # lost by the stop: nothing depends on the unit.
+        # under- and overflow where their product is finite. The stop loses no
+        # gradient: the result does not depend on the unit.
         core = ops.stop_gradient(ops.minimum(delta, 1.0))
         squares = ops.square(core) * (1.0 + tails)
         squares += 2.0 * tails / ops.square(delta / core)

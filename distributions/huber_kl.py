@@ -19,24 +19,24 @@ _SQRT_2 = math.sqrt(2.0)
 _SQRT_2PI = math.sqrt(2.0 * math.pi)
 _SQRT_HALF_PI = math.sqrt(0.5 * math.pi)
 
-# As thresholds: a Laplace to the last bit (delta enters by its square), and as
-# good as infinite. From the last one on, the tails of the first argument have a
-# mass that underflows even in float64.
+# Thresholds: one that makes a Laplace to the last bit (delta enters by its
+# square), and one that acts as infinite. Above the last one, the mass of the
+# tails of the first argument underflows even in float64.
 _LAPLACE_DELTA = 1e-8
 _NORMAL_DELTA = 1e15
 _NO_TAILS_FROM = 40.0
 
-# How many terms of their series `_mean_detour` and `_mean_decay` need for
+# How many terms the series of `_mean_detour` and `_mean_decay` need for
 # float64.
 _SERIES_TERMS = 11
 _DECAY_TERMS = 18
 
 
 class _Member(NamedTuple):
-    """A Huber density, in a unit that suits the normal and the Laplace alike.
+    """A Huber density, in a unit that suits both the normal and the Laplace.
 
-    `unit` is scale / min(delta, 1): the scale of a normal, that of a Laplace,
-    and either way about as far as the density reaches.
+    `unit` is scale / min(delta, 1): the scale of a normal and that of a
+    Laplace; in both cases it is about the width of the density.
     """
 
     loc: Tensor
@@ -102,8 +102,8 @@ def _member(distribution: tfd.Distribution) -> _Member:
 #
 #     H(y) = slope (mean of |y - s| over |s| <= threshold, less threshold / 2),
 #
-# so its mean under a asks for no more than integrals of E|Y - s| = |s| + 2 A(s)
-# over the stretch between b's thresholds, with A(s) = E max(Y - |s|, 0).
+# so its mean under a needs only integrals of E|Y - s| = |s| + 2 A(s) over the
+# interval between b's thresholds, with A(s) = E max(Y - |s|, 0).
 
 
 def _mean_decay(x: Tensor) -> Tensor:
@@ -120,14 +120,14 @@ def _mean_decay(x: Tensor) -> Tensor:
 def _mean_detour(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
     """The mean of E|Y - s| - at over |s - at| <= reach, at >= 0, reach < 1.
 
-    The stretch is cut at a's thresholds. Outside, A decays exponentially.
+    The interval is cut at a's thresholds. Outside, A decays exponentially.
     Inside, E|Y - s| is, up to a factor and a constant, h(s) = exp(-s**2 / 2) +
     sqrt(pi / 2) s erf(s / sqrt 2) with s in scales, and h'' = exp(-s**2 / 2):
     so the mean of h over |s - m| <= n is h(m) + exp(-m**2 / 2) (n**2 / 3! +
-    He2(m) n**4 / 5! + ...), in which He are Hermite polynomials.
+    He2(m) n**4 / 5! + ...), where He are Hermite polynomials.
     """
-    # The cuts, as shares of `reach`. E|Y - s| being continuous, the mean has no
-    # gradient in them; what rounding would make of it is kept out.
+    # The cuts, as shares of `reach`. As E|Y - s| is continuous, the mean has no
+    # gradient in them; a gradient from rounding is kept out.
     width = ops.maximum(reach, 1e-30)
     first, last = (
         ops.stop_gradient(
@@ -138,7 +138,7 @@ def _mean_detour(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
     decay = a.tails / a.slope
 
     def outside(start: Tensor, share: Tensor) -> Tensor:
-        # A stretch that is not there starts inside, where this would overflow.
+        # An empty interval starts inside, where this would overflow.
         past = ops.maximum(start - a.threshold, -1.0)
         mean = _mean_decay(2.0 * a.slope * share * reach)
         return decay * ops.exp(-a.slope * past) * mean
@@ -169,8 +169,8 @@ def _mean_detour(a: _Member, at: Tensor, reach: Tensor) -> Tensor:
 def _excess_distance(a: _Member, x: Tensor) -> Tensor:
     """The integral of A from 0 to x, bounded and odd in x.
 
-    Its terms are absolutely exact, no more: where A is small, the other terms
-    of the mean energy are not.
+    Only its absolute error is small, which is enough: where A is small, the
+    other terms of the mean energy are large.
     """
     # `where` and not `abs`: the derivative at x = 0 must be A.
     size = ops.where(x < 0, -x, x)
@@ -194,8 +194,8 @@ def _excess_distance(a: _Member, x: Tensor) -> Tensor:
 def _mean_energy(a: _Member, b: _Member) -> Tensor:
     """The mean under a of b's energy.
 
-    A narrow centre of b takes the mean as it stands. A wide one would cancel
-    with threshold / 2, and takes H(distance) plus the integral of A.
+    A narrow centre of b takes the mean directly. With a wide one the mean would
+    cancel with threshold / 2, so it takes H(distance) plus the integral of A.
     """
     distance = ops.abs(a.loc - b.loc)
     at = distance / a.unit
@@ -224,7 +224,7 @@ def _kl(a: _Member, b: _Member) -> Tensor:
         - 0.5 * (1.0 + a.tails)
         + ops.log(b.unit / a.unit * (b.normalizer / a.normalizer))
     )
-    # Where a and b are nearly equal, rounding would show as less than nothing.
+    # Where a and b are nearly equal, rounding could make it negative.
     return divergence + ops.stop_gradient(ops.relu(-divergence))
 
 

@@ -15,7 +15,7 @@ _LOG_2 = math.log(2.0)
 _LOG_PI = math.log(math.pi)
 _LOG_2PI = math.log(2.0 * math.pi)
 
-# Rounds of a fit, and the size of r up to which tanh(r) / r is 1 - r**2 / 3.
+# Rounds of a fit, and the |r| up to which tanh(r) / r is 1 - r**2 / 3.
 _FIT_ROUNDS = 60
 _SERIES_TO = 1e-3
 
@@ -23,19 +23,19 @@ _SERIES_TO = 1e-3
 # The functions below are those of the standard density, loc 0 and scale 1:
 # f(r) = sech(r) / pi. It is that of log C for a half-Cauchy C, whose cumulative
 # distribution function is (2 / pi) arctan and whose quantile function is
-# tan(pi q / 2). TFP has them in every precision; `ops.arctan`, `ops.tan` and
-# `ops.sinh` turn float64 into float32 on JAX.
+# tan(pi q / 2). TFP has these functions in every precision; `ops.arctan`,
+# `ops.tan` and `ops.sinh` turn float64 into float32 on JAX.
 
 
 def _half_cauchy(method: str, value: Tensor) -> Tensor:
     dtype = keras.backend.standardize_dtype(value.dtype)
     standard = tfd.HalfCauchy(ops.zeros((), dtype), ops.ones((), dtype))
-    # On JAX it answers in float64 wherever that is enabled.
+    # On JAX it returns float64 wherever that is enabled.
     return ops.cast(getattr(standard, method)(value), dtype)
 
 
 def _log_cosh(r: Tensor) -> Tensor:
-    """Log cosh r, relatively exact, as is its gradient tanh r, about 0 too."""
+    """Log cosh r; it and its gradient tanh r are relatively exact near 0."""
     size = ops.abs(r)
     is_near = size < 1.0
     near = ops.where(is_near, r, 0.0)
@@ -48,7 +48,7 @@ def _log_cosh(r: Tensor) -> Tensor:
 def _scaled_tail(x: Tensor) -> Tensor:
     """exp(x) P(r > x), x >= 0: (2 / pi) arctan(u) / u, u = exp(-x).
 
-    Beyond `reach` it is 2 / pi to the last bit, and u keeps clear of underflow.
+    Beyond `reach` it is 2 / pi to the last bit, and u is kept from underflow.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     reach = 8.0 if dtype in ("float16", "bfloat16") else 20.0
@@ -60,7 +60,7 @@ def _tail_quantile(q: Tensor) -> Tensor:
     """The x >= 0 with P(r > x) = q, for 0 <= q <= 1/2.
 
     It is -log tan(pi q / 2), and about the median 2 artanh tan(pi s / 2) with
-    s = 1/2 - q, which has nothing to cancel.
+    s = 1/2 - q, where nothing cancels.
     """
     is_near = q > 0.25
     near = _half_cauchy("quantile", ops.where(is_near, 0.5 - q, 0.0))
@@ -89,11 +89,11 @@ class HyperbolicSecant(SymmetricLocationScale):
     variance `(pi * scale / 2)**2` and the entropy `log(2 pi * scale)`. The
     textbooks' variant of variance 1 has `scale = 2 / pi`.
 
-    Between two of one and the same scale, d scales apart, the Kullback-Leibler
+    Between two of the same scale, d scales apart, the Kullback-Leibler
     divergence is `2 log(cosh(d / 2))`. At different scales it is an integral
-    without a closed form, and so are those with `Barron`, Normal and Laplace:
-    `kl_divergence` has them by quadrature, with an error below 1e-5 (1 + KL)
-    (1e-8 in float64).
+    without a closed form, and so are the divergences with `Barron`, Normal and
+    Laplace: `kl_divergence` computes them by quadrature, with an error below
+    1e-5 (1 + KL) (1e-8 in float64).
 
     #### Examples
 
@@ -143,11 +143,11 @@ class HyperbolicSecant(SymmetricLocationScale):
 
     @classmethod
     def _maximum_likelihood_parameters(cls, value: Tensor) -> dict[str, Tensor]:
-        """By reweighted least squares, each round of which is likelier.
+        """By reweighted least squares; each round increases the likelihood.
 
         log cosh r is a concave function of r**2 (a parabola in r lies above
         it), and the likelihood has one maximum. The error shrinks about
-        threefold a round.
+        threefold in each round.
         """
         loc, scale = ops.mean(value, axis=0), ops.std(value, axis=0)
 

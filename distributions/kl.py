@@ -1,9 +1,9 @@
-"""Kullback-Leibler divergences, also between Gaussians spelled differently.
+"""Kullback-Leibler divergences, also between Gaussians of different classes.
 
 TFP looks a divergence up by the pair of classes, so it knows
 `Independent(Normal)` against itself but not against `MultivariateNormalDiag`,
-although both are the same distribution. Here every spelling of a Gaussian is
-read as a location and a scale first; whatever is not Gaussian goes to TFP.
+although both are the same distribution. Here every class of Gaussian is read as
+a location and a scale first; TFP handles everything that is not Gaussian.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ __all__ = ["factorized_kl_divergence", "kl_divergence"]
 class _Gaussian(NamedTuple):
     """A Gaussian over vectors, `loc` of shape `batch_shape + [k]`.
 
-    Just one of the two scales is given: `diagonal`, `batch_shape + [k]` and
+    Exactly one of the two scales is given: `diagonal`, `batch_shape + [k]` and
     positive, or `triangular`, `batch_shape + [k, k]`, a Cholesky factor.
     """
 
@@ -42,7 +42,7 @@ class _Gaussian(NamedTuple):
 
 
 def _as_gaussian(distribution: tfd.Distribution) -> _Gaussian | None:
-    """Reads any of TFP's spellings, or returns None for anything else."""
+    """Reads any Gaussian class of TFP, or returns None for anything else."""
     event_shape = tuple(distribution.event_shape)
     inner = distribution
     while isinstance(inner, tfd.Independent):
@@ -55,7 +55,7 @@ def _as_gaussian(distribution: tfd.Distribution) -> _Gaussian | None:
             loc, scale = ops.reshape(loc, shape), ops.reshape(scale, shape)
         return _Gaussian(loc, diagonal=scale)
     if isinstance(distribution, tfd.MultivariateNormalDiag):
-        # Also where no scale is given. Both broadcast to the batch shape.
+        # Works without a given scale, too. Both broadcast to the batch shape.
         return _Gaussian(distribution.mean(), diagonal=distribution.stddev())
     if inner is distribution and isinstance(
         distribution, tfd.MultivariateNormalLinearOperator

@@ -6,7 +6,7 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["largest"]
 
-# NumPy does not know bfloat16, whose largest number is the least of these.
+# NumPy does not know bfloat16; its largest number is the least of these.
 _LARGEST = {"float16": 65504.0, "float64": 1.7976931348623157e308}
 
 

@@ -57,7 +57,7 @@ def in_single_precision(
 
 
 def _draw_tail(shape: Tensor, dtype: str, seed: Any) -> tuple[Tensor, Tensor]:
-    """Draws a tail, and the mass beyond a point of it for the inverse cdf.
+    """Draws a tail, and a mass in it for the inverse cdf.
 
     A uniform number is a multiple of eps, too coarse for a tail: a second one
     fills the gap below the first.
@@ -129,7 +129,7 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
     def _properties(cls, dtype: Any) -> dict[str, Any]:
         """What a subclass returns from its own `_parameter_properties`.
 
-        TFP takes an inherited one as a mistake.
+        TFP warns of an inherited one as a mistake.
         """
 
         def positive() -> Any:
@@ -174,8 +174,8 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
         distance = loc - value if upper else value - loc
         r = distance / scale
         has_all, has_none = r == math.inf, r == -math.inf
-        # The mass of nothing and of everything is constant. No gradient is
-        # asked for there, which would be 0 times infinity.
+        # Masses of 0 and of 1 are constant. No gradient is computed there: it
+        # would be 0 times infinity.
         r = ops.where(has_all | has_none, 0.0, distance) / scale
         none, everything = (-math.inf, 0.0) if log else (0.0, 1.0)
         mass_below = self._log_mass_below if log else self._mass_below
@@ -213,7 +213,7 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
         return self._tensor("loc") + self._tensor("scale") * r
 
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
-        # By the quantile, so that draws move with every parameter.
+        # By the quantile, so that draws depend on every parameter.
         shape = ps.concat([[n], self._batch_shape_tensor()], 0)
         wide = "float64" if self.dtype == np.float64 else "float32"
         mass, upper = _draw_tail(shape, wide, seed)
@@ -249,9 +249,9 @@ class LocationScale(tfd.AutoCompositeTensorDistribution):
 class SymmetricLocationScale(LocationScale):
     """A family that is symmetric about `loc`, given by its upper tail.
 
-    A subclass brings `_log_upper_tail(x)`, log P(r > x) of the standardised
+    A subclass defines `_log_upper_tail(x)`, log P(r > x) of the standardised
     residual for x >= 0, and `_upper_quantile(q)`, the x >= 0 with P(r > x) = q
-    for 0 <= q <= 1/2. Everything that is a cdf, a quantile or a draw follows,
+    for 0 <= q <= 1/2. The cdf, the quantile and the draws follow from these,
     without 1 - p in a tail.
     """
 

@@ -1,8 +1,8 @@
 """Kullback-Leibler divergences that have no closed form, by quadrature.
 
 Importing this module registers `HyperbolicSecant` and `Barron` with each other
-and with themselves, each with Normal and Laplace in both orders, and `Gibbs`
-with itself.
+and with themselves, each of them with Normal and Laplace in both orders, and
+`Gibbs` with itself.
 """
 
 import itertools
@@ -30,12 +30,12 @@ __all__: list[str] = []
 # Nodes on a panel, and panels on each side of each centre.
 _NODES = {"float32": 8, "float64": 14}
 _PANELS = 32
-# The first panel, in scales of the narrower density; the others are each as
-# many times longer than the one before.
+# The first panel, in scales of the narrower density; each of the others is
+# longer than the one before, by a constant factor.
 _FIRST = 0.05
-# In nats, how far a density is followed: beyond it nothing is left.
+# In nats, how far a density is followed: beyond, no mass is left.
 _REACH = {"float32": 80.0, "float64": 160.0}
-# As good as log 0, but a number.
+# Acts as log 0, but is finite.
 _LOG_0 = -1e30
 
 
@@ -46,12 +46,12 @@ class _Standard(NamedTuple):
     scale: Tensor
     energy: Callable[[Tensor], Tensor]
     log_z: Tensor
-    #: Of nats: the log of the residual of that energy.
+    #: From nats to the log of the residual of that energy.
     log_reach: Callable[[float], Tensor]
 
 
 def _family(distribution: tfd.Distribution) -> type[tfd.Distribution]:
-    """The one below that it belongs to, with the density of that one."""
+    """The family below that it belongs to, if it has that family's density."""
     family = next(cls for cls in _FAMILIES if isinstance(distribution, cls))
     if type(distribution)._log_prob is not family._log_prob:
         raise NotImplementedError(
@@ -116,11 +116,11 @@ def _excess(x: Tensor) -> Tensor:
 def _kl(a: _Standard, b: _Standard) -> Tensor:
     """The integral of p (exp(d) - 1 - d), d = log q - log p, for a's p, b's q.
 
-    As p and q both integrate to 1 it is KL(p || q), and no term is negative:
-    nothing cancels where the two are nearly equal. Gauss-Legendre on panels to
-    both sides of both centres, in units of a's scale; from each centre on they
-    grow geometrically, so that a narrow, a wide and a heavy-tailed density are
-    all resolved. They meet in the middle between the centres.
+    As p and q both integrate to 1, this is KL(p || q), and no term is negative:
+    nothing cancels where the two are nearly equal. It uses Gauss-Legendre on
+    panels to both sides of both centres, in units of a's scale; they grow
+    geometrically away from each centre, so that narrow, wide and heavy-tailed
+    densities are all resolved. They meet in the middle between the centres.
     """
     dtype = keras.backend.standardize_dtype(a.scale.dtype)
 
@@ -128,7 +128,7 @@ def _kl(a: _Standard, b: _Standard) -> Tensor:
         return parameter[..., None, None]
 
     zoom, shift = column(a.scale / b.scale), column((b.loc - a.loc) / a.scale)
-    # The panels are fixed: an integral does not move with its nodes.
+    # No gradient in the panels: an integral does not depend on its nodes.
     fixed_zoom, fixed_shift = ops.stop_gradient(zoom), ops.stop_gradient(shift)
     log_first = math.log(_FIRST) - ops.log(ops.maximum(fixed_zoom, 1.0))
     log_last = ops.stop_gradient(
@@ -147,7 +147,7 @@ def _kl(a: _Standard, b: _Standard) -> Tensor:
     )
     total = 0.0
     for side, from_a in itertools.product((-1.0, 1.0), (True, False)):
-        # Towards the other centre: if it is the same, b counts as to the right.
+        # Towards the other centre: if they coincide, b counts as to the right.
         is_inward = (fixed_shift >= 0.0) == ((side > 0.0) == from_a)
         ends = ops.where(is_inward, ops.minimum(edges, half_way), edges)
         width = ends[..., 1:, :] - ends[..., :-1, :]
@@ -173,8 +173,8 @@ def _weighted_integrand(
 ) -> Tensor:
     """The weight times p (exp(d) - 1 - d), d = log q - log p.
 
-    Weight and density in one exponent: far out the weight times d, of which the
-    gradient would be a multiple, overflows where p is 0.
+    Weight and density are in one exponent: otherwise the gradient would contain
+    the weight times d, which far out overflows where p is 0.
     """
     difference = log_q - log_p
     log_q, p = log_q + log_weight, ops.exp(log_p + log_weight)
@@ -192,8 +192,8 @@ def _kl_symmetric(
     The error is below 1e-5 (1 + KL) in float32, and 1e-8 (1 + KL) in float64
     for shapes of 1/4 and more. Infinite where a's tails are too heavy for b.
 
-    In float32 Cauchy's tails (alpha = 0) are followed for 1e17 scales: from a
-    shape s of b the share of 1e17**(s - 1) is left out, 1e-5 at s = 0.7.
+    In float32 Cauchy's tails (alpha = 0) are followed for 1e17 scales: if b has
+    the shape s, a share of 1e17**(s - 1) is left out, 1e-5 at s = 0.7.
 
     Raises:
         NotImplementedError: for a subclass with a density of its own.
@@ -202,7 +202,7 @@ def _kl_symmetric(
     divergence = _kl(_standard(a), _standard(b))
     if isinstance(a, Barron):
         # The energy of b grows as |r|**power, and Cauchy's density falls as
-        # 1 / r**2. The tails of all other shapes have every moment.
+        # 1 / r**2. All other shapes have every moment.
         power = 2.0 if isinstance(b, tfd.Normal) else 1.0
         power = as_tensor(b.alpha) if isinstance(b, Barron) else power
         is_infinite = (as_tensor(a.alpha) == 0.0) & (power >= 1.0)
@@ -221,9 +221,9 @@ for _a, _b in itertools.product(_FAMILIES, repeat=2):
 def _kl_gibbs_gibbs(a: Gibbs, b: Gibbs, name: str | None = None) -> Tensor:
     """KL(a || b), in nats, of the broadcast batch shape, by quadrature.
 
-    On the panels of a, which its own energy has been given: the error is about
-    1e-6, and where b's energy has a kink in the midst of a, about 1e-4 for a
-    kink of slope 1. Infinite where a has mass outside of b's support.
+    The panels are those of a, adapted to a's energy: the error is about 1e-6,
+    or, if b's energy has a kink in the middle of a, about 1e-4 for a kink of
+    slope 1. Infinite where a has mass outside b's support.
     """
     panels, line = a._panels(), a._line()
     there = panels.weights > 0.0
@@ -245,6 +245,6 @@ def _kl_gibbs_gibbs(a: Gibbs, b: Gibbs, name: str | None = None) -> Tensor:
     terms = ops.where(outside, math.inf, log_p - log_q)
     terms = ops.where(weights > 0.0, weights * terms, 0.0)
     divergence = ops.sum(terms, axis=-1) / ops.sum(weights)
-    # Where a and b are nearly equal, rounding would show as less than nothing.
+    # Where a and b are nearly equal, rounding could make it negative.
     divergence = divergence + ops.stop_gradient(ops.relu(-divergence))
     return ops.cast(divergence, keras.backend.standardize_dtype(a.dtype))

@@ -20,7 +20,7 @@ def complete(distribution: tfd.Distribution) -> tfd.Distribution:
         distribution: any.
 
     Returns:
-        What is inside of an `Observed`, else the distribution itself.
+        What is inside an `Observed`, otherwise the distribution itself.
     """
     if isinstance(distribution, Observed):
         return distribution.distribution
@@ -43,7 +43,7 @@ def is_missing(x: Any, missing_values: float) -> Tensor:
             return ops.isnan(x)
         return ops.equal(x, ops.cast(missing_values, dtype))
     limits = (0, 1) if dtype == "bool" else _limits(dtype)
-    # Cast to whole numbers, any other marker would become one of them.
+    # A cast to whole numbers would turn any other marker into one of them.
     if missing_values % 1 != 0 or not (
         limits[0] <= missing_values <= limits[1]
     ):
@@ -64,8 +64,8 @@ class Observed(tfd.Distribution):
     log p(x_observed | z) + log p(mask | x, z)        with a missing model
     ```
 
-    where x is completed by a draw of what is missing, given z and what was
-    observed.
+    where x is completed by a draw of the missing elements, given z and the
+    observed ones.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Observed(tfd.Distribution):
             name: by default that of the distribution.
 
         Raises:
-            ValueError: if the distribution cannot leave elements out, or with a
-                missing model lets no gradient through its draws.
+            ValueError: if the distribution cannot leave elements out, or, with
+                a missing model, if its draws carry no gradient.
         """
         parameters = dict(locals())
         self._partial = partial(distribution)
@@ -103,9 +103,9 @@ class Observed(tfd.Distribution):
         ):
             raise ValueError(
                 "With a missing_model the likelihood must be reparameterised: "
-                "the mask is one of completed data, and no gradient would pass "
-                f"through their draws. Received: {distribution.name}. Take a "
-                "continuous likelihood such as IndependentNormal."
+                "the mask depends on completed data, and no gradient would "
+                f"pass through their draws. Received: {distribution.name}. "
+                "Take a continuous likelihood such as IndependentNormal."
             )
         super().__init__(
             dtype=distribution.dtype,
@@ -118,7 +118,7 @@ class Observed(tfd.Distribution):
 
     @property
     def distribution(self) -> tfd.Distribution:
-        """That of the complete data."""
+        """The distribution of the complete data."""
         return self._distribution
 
     def _batch_shape(self) -> Any:
@@ -156,8 +156,8 @@ class Observed(tfd.Distribution):
     def _tensor(self, value: Any) -> Tensor:
         """Data as a tensor that can hold the marker.
 
-        TFP would cast arrays to the dtype of the outcomes: of integers, NaN
-        too.
+        TFP would cast arrays to the dtype of the outcomes: for integers, also
+        NaN.
         """
         if ops.is_tensor(value):
             return value
@@ -207,7 +207,7 @@ class Observed(tfd.Distribution):
             value: `batch_shape + event_shape`.
 
         Returns:
-            Tensors of which averages may be taken.
+            Tensors that may be averaged.
         """
         return self._partial.statistics(*self._filled(value))
 

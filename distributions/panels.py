@@ -35,7 +35,8 @@ def _ends() -> np.ndarray:
 def _matrices() -> tuple[np.ndarray, np.ndarray]:
     """From values at the nodes to Legendre coefficients, `[n, n]`.
 
-    And from those to the powers, `[n, n + 1]`, of the integral from -1 on.
+    And from the coefficients to the powers, `[n, n + 1]`, of the integral from
+    -1.
     """
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     degree = np.arange(_NODES)
@@ -50,7 +51,7 @@ def _matrices() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _product(values: Tensor, matrix: Tensor) -> Tensor:
-    """`ops.matmul`, which on a GPU may keep three digits only (TF32)."""
+    """A matrix product; `ops.matmul` may keep three digits on a GPU (TF32)."""
     return ops.sum(values[..., None] * matrix, axis=-2)
 
 
@@ -62,15 +63,16 @@ def adapt(
     Starts from equal panels between the breaks. In each round the edges move so
     that all panels have the same share of a monitor, which asks for panels in
     three places: where there is mass, where the density spans many powers of e,
-    and, by a fourth root, where it is rough. How rough is told by its last
+    and, by a fourth root, where it is rough. Roughness is measured by the last
     Legendre coefficients, and by how far the polynomials of two neighbours are
-    apart at the edge between them: a wall may lie between it and the nodes. A
-    kink at an unknown place is narrowed down by some 30 times a round.
+    apart at the edge between them: a wall may lie between the edge and the
+    nodes. Each round locates a kink at an unknown place some 30 times more
+    closely.
 
     Args:
         log_density: from a tensor of any shape to one of that shape, finite or
             less than -1e30 where there is no density.
-        breaks: the ends of the range, and the points within that must be edges.
+        breaks: the ends of the range, and the points inside that must be edges.
         dtype: "float32" or "float64".
 
     Returns:
@@ -91,8 +93,8 @@ def adapt(
         values = ops.stop_gradient(
             log_density(low[..., None] + width[..., None] * nodes)
         )
-        # Of each segment by itself: one that seems to have no mass now may have
-        # a wall or a peak that no node has come upon.
+        # For each segment by itself: one that seems to have no mass now may
+        # have a wall or a peak that no node has found yet.
         top = ops.max(values, axis=(1, 2), keepdims=True)
         density = ops.exp(values - top)
         total = ops.sum(
@@ -108,7 +110,7 @@ def adapt(
             + 0.25 * (highest - ops.min(height, axis=-1))
             + ops.sqrt(ops.sqrt(width * roughness / (_ERROR[dtype] * total)))
         )
-        # A panel that has all but missed a wall learns of it from the next.
+        # A panel that almost missed a wall learns of it from the next panel.
         around = ops.concatenate(
             [monitor[:, :1], monitor, monitor[:, -1:]], axis=-1
         )
@@ -131,15 +133,15 @@ def adapt(
 
 
 def _jumps(ends: Tensor, top: Tensor) -> Tensor:
-    """What the density leaps by at the two edges of a panel, together.
+    """The jumps of the density at the two edges of a panel, added.
 
     Args:
-        ends: the density at the two edges as each panel has it, in units of
-            exp(top), `[segments, panels, 2]`.
+        ends: the density at the two edges by the panel's polynomial, in units
+            of exp(top), `[segments, panels, 2]`.
         top: `[segments, 1]`.
 
     Returns:
-        `[segments, panels]`; between segments in the larger of their units.
+        `[segments, panels]`; between segments, in the larger of the two units.
     """
     shape = ops.shape(ends)[:2]
     top = ops.reshape(ops.broadcast_to(top, shape), (-1,))
@@ -155,7 +157,7 @@ def _jumps(ends: Tensor, top: Tensor) -> Tensor:
 
 
 class Panels(NamedTuple):
-    """A density on panels: its integral by Gauss-Legendre, and piece by piece.
+    """A density on panels: its integral by Gauss-Legendre, whole and in parts.
 
     On each panel the density is the polynomial through its values at the nodes,
     so its mass up to any point is known. All masses are in units of exp(top).
@@ -185,10 +187,10 @@ class Panels(NamedTuple):
     def of(
         cls, log_density: Callable[[Tensor], Tensor], edges: Tensor
     ) -> "Panels":
-        """Differentiable in whatever `log_density` depends on.
+        """Differentiable in everything that `log_density` depends on.
 
-        Where the density counts as zero, `log_density` is only asked for its
-        value: infinities there stay out of the gradients.
+        Where the density counts as zero, only the value of `log_density` is
+        used: infinities there stay out of the gradients.
         """
         dtype = keras.backend.standardize_dtype(edges.dtype)
         nodes, weights = (
@@ -205,8 +207,8 @@ class Panels(NamedTuple):
         peak = ops.reshape(nodes, (-1,))[ops.argmax(ops.reshape(values, (-1,)))]
         values = log_density(ops.where(there, nodes, peak))
         density = ops.where(there, ops.exp(values - top), 0.0)
-        # In two steps: on a panel that is smooth the series falls off, and the
-        # large numbers in `to_powers` meet small ones.
+        # In two steps: on a smooth panel the coefficients fall off, so that the
+        # large numbers in `to_powers` are multiplied by small ones.
         powers = _product(_product(density, to_series), to_powers)
         mass = width * ops.sum(density * weights, axis=-1)
         zero = ops.zeros_like(mass[:1])
@@ -227,7 +229,7 @@ class Panels(NamedTuple):
         return self.top + ops.log(ops.sum(self.weights))
 
     def mean_of(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean of a function of t, which is asked where there is mass."""
+        """The mean of a function of t, which is called where there is mass."""
         values = function(ops.where(self.weights > 0.0, self.nodes, self.peak))
         return ops.sum(self.weights * values) / ops.sum(self.weights)
 
@@ -252,11 +254,11 @@ class Panels(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """The t with the given mass to its left, or right: two vectors.
 
-        By Newton's method kept in a bracket, on the panel that has the place.
+        By Newton's method within a bracket, on the panel that contains t.
 
         Returns:
-            The place, through which no gradient flows, and a correction to it
-            of value zero, whose first and second derivatives are right.
+            t, through which no gradient flows, and a correction of value zero,
+            whose first and second derivatives are those of t.
         """
         aim = ops.stop_gradient(mass)
         lower, upper = ops.stop_gradient(self.lower), ops.flip(self.upper)
@@ -267,7 +269,7 @@ class Panels(NamedTuple):
             ops.searchsorted(lower, aim) - 1,
         )
         index = ops.clip(index, 0, last)
-        # The mass from the left end of the panel on, either way.
+        # The mass from the left end of the panel, in both cases.
         powers = ops.take(self.powers, index, axis=0)
         above = ops.take(self.upper, index + 1) + ops.sum(powers, axis=-1)
         goal = ops.where(
@@ -284,7 +286,7 @@ class Panels(NamedTuple):
         slope = ops.where(slope > 0.0, slope, 1.0)
         error = goal - within
         step = (error - ops.stop_gradient(error)) / slope
-        # Of the inverse function to second order, for second derivatives.
+        # The inverse function to second order, for second derivatives.
         bend = ops.stop_gradient(_bend_within(powers, x) / slope)
         return low + half * (x + 1.0), half * (step - 0.5 * bend * step * step)
 
@@ -309,7 +311,7 @@ def _bend_within(powers: Tensor, x: Tensor) -> Tensor:
 def _bracketed_newton(_: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A step to where `_mass_within` is `goal`.
 
-    A function of the module, so that JAX need not compile it anew each time.
+    A function of the module, so that JAX need not compile it again each time.
     """
     x, left, right, powers, goal = state
     within, slope = _mass_within(powers, x)

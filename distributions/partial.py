@@ -1,7 +1,7 @@
-"""Distributions of which a part of the outcome was observed.
+"""Distributions whose outcome was observed in part.
 
-For each kind that can be taken apart: the log density of the observed elements,
-and mean and draws of the others given them.
+For each kind that can leave elements out: the log density of the observed
+elements, and the mean and draws of the others given these.
 """
 
 import math
@@ -19,10 +19,10 @@ __all__ = ["Partial", "partial"]
 
 
 class Partial:
-    """A distribution, asked with a mask.
+    """A distribution whose methods take a mask.
 
     In all methods x is `[..., *event]`, `observed` a tensor of bools of that
-    shape, and what is not observed has any value.
+    shape, and the value of an element that is not observed does not matter.
     """
 
     def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -30,21 +30,21 @@ class Partial:
         raise NotImplementedError
 
     def statistics(self, x: Tensor, observed: Tensor) -> list[Tensor]:
-        """Of each element given those observed: its mean.
+        """The mean of each element given the observed ones.
 
-        Of a categorical one the probabilities of its classes.
+        For a categorical element, the probabilities of its classes.
         """
         raise NotImplementedError
 
     def values(self, statistics: Iterator[np.ndarray]) -> np.ndarray:
-        """What averages of `statistics` say of each element, `[..., *event]`.
+        """Each element according to averages of `statistics`, `[..., *event]`.
 
         The mean, or the most probable class.
         """
         return next(statistics)
 
     def draw(self, x: Tensor, observed: Tensor, seed: Tensor) -> Tensor:
-        """Elements given those observed, `[..., *event]`."""
+        """A draw of the elements given the observed ones, `[..., *event]`."""
         raise NotImplementedError
 
 
@@ -52,7 +52,7 @@ def partial(distribution: tfd.Distribution) -> Partial:
     """The `Partial` of a distribution.
 
     Args:
-        distribution: over scalars; `Independent` of such, however deep; a
+        distribution: over scalars; `Independent` of such, at any depth; a
             multivariate normal; a `OneHotCategorical`; a `Composite`, or a
             mixture, of any of these.
 
@@ -60,7 +60,7 @@ def partial(distribution: tfd.Distribution) -> Partial:
         Its `Partial`.
 
     Raises:
-        ValueError: for any other; the reason is said.
+        ValueError: for any other, with the reason.
     """
     if not tuple(distribution.event_shape):
         return _Element(distribution)
@@ -85,8 +85,8 @@ def partial(distribution: tfd.Distribution) -> Partial:
     ):
         return _Blocks(distribution)
     raise ValueError(
-        "Elements are missing from data of a likelihood that can leave them "
-        "out: elements that are independent given z (tfd.Independent, "
+        "Data may have missing elements only if the likelihood can leave "
+        "them out: elements that are independent given z (tfd.Independent, "
         "Composite, mixtures of them), a multivariate normal, or a "
         f"OneHotCategorical. {type(distribution).__name__} has no density of "
         f"some of its elements that is known. Received: {distribution.name} "
@@ -102,8 +102,8 @@ class _Element(Partial):
         self._distribution = distribution
 
     def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
-        # What is missing must have a finite density, or the zero of its
-        # gradient would be multiplied by infinity.
+        # A missing element must have a finite density, or its zero gradient
+        # would be multiplied by infinity.
         harmless = ops.cast(
             ops.stop_gradient(inside(self._distribution)),
             keras.backend.standardize_dtype(x.dtype),
@@ -157,7 +157,7 @@ class _Gaussian(Partial):
     E[x | x_o] = m + C_:o inv(C_oo) (x_o - m_o)
     ```
 
-    Rows and columns of what is missing are those of the identity.
+    Rows and columns of missing elements are those of the identity.
     """
 
     def __init__(self, distribution: tfd.Distribution) -> None:
@@ -203,7 +203,7 @@ class _Gaussian(Partial):
         return [self._distribution.mean() + self._shift(x, observed)]
 
     def draw(self, x: Tensor, observed: Tensor, seed: Tensor) -> Tensor:
-        # Matheron's rule: a draw, moved by what it is wrong by.
+        # Matheron's rule: a draw, corrected by its error at what was observed.
         drawn = self._distribution.sample(seed=seed)
         mean = self._distribution.mean()
         return drawn + self._shift(
@@ -219,7 +219,7 @@ class _LowRankGaussian(_Gaussian):
     ```
 
     The covariance itself is not positive definite in float32 where the factors
-    are large beside D.
+    are large compared with D.
     """
 
     def _parts(self, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,7 +255,7 @@ class _LowRankGaussian(_Gaussian):
 
 
 class _OneHot(Partial):
-    """A one-hot vector: what is missing has what is left of the mass."""
+    """A one-hot vector: the missing elements share the mass that is left."""
 
     def __init__(self, distribution: tfd.OneHotCategorical) -> None:
         self._log_probs = ops.log_softmax(distribution.logits_parameter())
@@ -293,7 +293,7 @@ class _OneHot(Partial):
 
 
 class _Mixture(Partial):
-    """`tfd.MixtureSameFamily`: what was observed tells of the component."""
+    """`tfd.MixtureSameFamily`: the observed elements weigh the components."""
 
     def __init__(self, distribution: tfd.MixtureSameFamily) -> None:
         components = distribution.components_distribution
@@ -304,7 +304,7 @@ class _Mixture(Partial):
         )
 
     def _each(self, x: Tensor) -> Tensor:
-        """With a dimension for the components."""
+        """x with a dimension for the components."""
         return ops.expand_dims(x, -1 - self._event)
 
     def _joint(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -335,7 +335,7 @@ def _weighted(weights: Tensor, each: Tensor) -> Tensor:
     """The sum over components, `[..., K]` before `[..., K, *event]`."""
     axis = len(weights.shape) - 1
     shape = [*ops.shape(weights), *[1] * (len(each.shape) - axis - 1)]
-    # By Keras, which multiplies integers in the dtype of the weights.
+    # By Keras, which converts integers to the dtype of the weights.
     return ops.sum(ops.multiply(ops.reshape(weights, shape), each), axis=axis)
 
 

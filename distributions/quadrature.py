@@ -34,7 +34,7 @@ def log_sum_exp(log_terms: Tensor, weights: Tensor) -> Tensor:
     Returns:
         `[...]`.
     """
-    # From a start, as there may be no terms at all: an empty batch.
+    # With an initial value, as an empty batch has no terms at all.
     top = ops.stop_gradient(
         ops.max(log_terms, axis=-1, keepdims=True, initial=-np.inf)
     )

@@ -1,4 +1,4 @@
-"""Relaxed one-hot vectors beside categorical ones."""
+"""Relaxed one-hot vectors, and their divergence from categorical ones."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ class StraightThroughOneHotCategorical(tfd.RelaxedOneHotCategorical):
     z = one_hot(argmax y)            dz is taken for dy
     ```
 
-    The gradient is biased, the less the lower the temperature, at which its
-    variance grows. A draw has no density: `log_prob` is not implemented, and
+    The gradient is biased. At a lower temperature its bias is smaller and its
+    variance larger. A draw has no density: `log_prob` is not implemented, and
     the KL divergence from a categorical distribution is exact.
 
     Args:
         temperature: positive, batch shape.
         logits: batch shape + `[K]`.
-        probs: in place of logits.
+      probs: instead of logits.
         validate_args: as in TFP.
         allow_nan_stats: as in TFP.
         name: as in TFP.
@@ -73,6 +73,6 @@ class StraightThroughOneHotCategorical(tfd.RelaxedOneHotCategorical):
 def _kl_relaxed_categorical(
     q: Any, p: tfd.Distribution, name: str | None = None
 ) -> Tensor:
-    """Of the categorical distribution that is relaxed, as in Jang et al."""
+    """The KL of the categorical distribution that is relaxed (Jang et al.)."""
     categorical = tfd.OneHotCategorical(logits=q.logits_parameter())
     return tfd.kl_divergence(categorical, p)

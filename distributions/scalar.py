@@ -22,7 +22,7 @@ def class_probs(distribution: tfd.Distribution) -> Tensor | None:
         distribution: over scalars.
 
     Returns:
-        `[..., C]`, or None if the outcomes are no classes.
+        `[..., C]`, or None if the outcomes are not classes.
     """
     if isinstance(distribution, tfd.Categorical):
         return distribution.probs_parameter()
@@ -52,7 +52,7 @@ def location(distribution: tfd.Distribution) -> Tensor:
             value = getattr(distribution, statistic)()
         except (NotImplementedError, ValueError):
             continue
-        # Of a Student with one degree of freedom or fewer.
+        # The mean of a Student-t with one degree of freedom or fewer.
         found = (
             value
             if found is None
@@ -71,7 +71,7 @@ def inside(distribution: tfd.Distribution) -> Tensor:
         `batch_shape`, or a scalar for the whole batch.
     """
     if isinstance(distribution, tfd.Bernoulli):
-        # Not its mode, which would be one more pass over all pixels.
+        # Not its mode: that would be one more pass over all pixels.
         return ops.zeros(())
     if isinstance(distribution, tfd.Inflated):
         return inside(distribution.parameters["distribution"])
@@ -96,7 +96,7 @@ def inside(distribution: tfd.Distribution) -> Tensor:
 
 
 def _moderate(distribution: tfd.Distribution, value: Tensor) -> Tensor:
-    """The value, or the mean where its density is out of all proportion.
+    """The value, or the mean where the density at the value is extreme.
 
     A power law far from its scale has a gradient that is infinite.
     """

@@ -41,8 +41,8 @@ _OURS = {
 }
 _NAMES = {cls: name for name, cls in _OURS.items()}
 
-# TFP's classes that call the functions they are given while they are made, or
-# as soon as they are asked for a shape.
+# TFP's classes that call their function arguments in the constructor, or as
+# soon as a shape is read.
 _CALLERS = tuple(
     getattr(tfd, name)
     for name in (
@@ -61,12 +61,12 @@ _CALLERS = tuple(
         "StudentTProcessRegressionModel",
         "VariationalGaussianProcess",
     )
-    # The substrates differ in what they have.
+    # The substrates do not have the same classes.
     if hasattr(tfd, name)
 )
 
-# What Keras itself writes into the config of a registered layer, beside plain
-# values: kinds that do nothing when they are made.
+# What Keras itself writes into the config of a registered layer, in addition to
+# plain values: classes whose constructors do nothing else.
 _KERAS_KINDS = (
     keras.constraints.Constraint,
     keras.dtype_policies.DTypePolicy,
@@ -94,7 +94,8 @@ def class_name(cls: Any) -> str:
         What `find_class` turns back.
 
     Raises:
-        TypeError: if it is none, or cannot be found again by its name.
+        TypeError: if it is not a class of distributions, or cannot be found
+    again by its name.
     """
     is_class = isinstance(cls, type) and issubclass(cls, tfd.Distribution)
     name = _NAMES.get(cls) or (
@@ -105,7 +106,7 @@ def class_name(cls: Any) -> str:
             "A distribution is saved by the name of its class, so this must be "
             "one of tfp.distributions or tfp_vae.distributions, or registered "
             "by keras.saving.register_keras_serializable (which asks for a "
-            "get_config method). Put another kind into a layer that returns "
+            "get_config method). Put any other class into a layer that returns "
             f"it. Received: {getattr(cls, '__module__', '')}."
             f"{getattr(cls, '__name__', cls)}."
         )
@@ -122,7 +123,7 @@ def find_class(name: Any) -> type[tfd.Distribution]:
         A class of distributions.
 
     Raises:
-        ValueError: if none of that name is known.
+        ValueError: if no class of that name is known.
     """
     cls = _find_class(name) if isinstance(name, str) else None
     if not isinstance(cls, type) or not issubclass(cls, tfd.Distribution):
@@ -179,10 +180,9 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
         The distribution.
 
     Raises:
-        ValueError: if no distribution of that name is known; if it is one that
-            would call a function while it is made; or if an argument is
-            nothing that `serialize` writes, such as a function that is not
-            registered.
+        ValueError: if no distribution of that name is known; if its constructor
+            would call a function; or if `serialize` would not write an
+            argument, such as a function that is not registered.
     """
     if not isinstance(config, dict) or not isinstance(
         config.get("config"), dict
@@ -200,7 +200,7 @@ def deserialize(config: dict[str, Any]) -> tfd.Distribution:
 
 
 def serialize_function(function: Callable[..., Any], owner: str) -> Any:
-    """The config of a function: the name it is registered by.
+    """The config of a function: the name under which it is registered.
 
     Args:
         function: one decorated by
@@ -231,9 +231,9 @@ def serialize_function(function: Callable[..., Any], owner: str) -> Any:
 def deserialize_function(config: Any, owner: str) -> Callable[..., Any]:
     """Finds the function that `serialize_function` named.
 
-    Not by `keras.saving.deserialize_keras_object` alone, which also finds most
-    of what Keras exports, downloads of data sets among it: a file could have
-    it called.
+    Not by `keras.saving.deserialize_keras_object` alone: it also finds most of
+    what Keras exports, such as downloads of data sets, so that a file could
+    make it call them.
 
     Args:
         config: what `serialize_function` returned.
@@ -260,7 +260,7 @@ def deserialize_function(config: Any, owner: str) -> Callable[..., Any]:
 
 
 def _is_object(config: Any) -> bool:
-    """Whether Keras would make something of it, by the name of its class."""
+    """Whether Keras would make an object of it, by the name of its class."""
     return isinstance(config, dict) and "class_name" in config
 
 
@@ -272,14 +272,14 @@ def _registered(name: Any) -> Any:
 
 def _registered_class(config: dict[str, Any]) -> Any:
     class_name = config["class_name"]
-    # Keras looks at its own special names before what is registered.
+    # Keras looks up its own special names before registered ones.
     if not isinstance(class_name, str) or class_name.startswith("__"):
         return None
     return _registered(config.get("registered_name", class_name))
 
 
 def _check_objects(config: Any, owner: str) -> None:
-    """Refuses what is not registered, at any depth of an object's config."""
+    """Refuses unregistered names, at any depth of an object's config."""
     if _is_object(config) and not _is_harmless(config, owner):
         raise ValueError(_unregistered_message(config, owner))
     if isinstance(config, dict):
@@ -302,17 +302,17 @@ def _is_harmless(config: dict[str, Any], owner: str) -> bool:
 
 
 def _is_of_keras(config: dict[str, Any]) -> bool:
-    """Whether it is one of the kinds of Keras that do nothing when made."""
+    """Whether it is a class of Keras whose constructor does nothing else."""
     module, name = config.get("module"), config["class_name"]
     if not isinstance(module, str) or not isinstance(name, str):
         return False
-    # By `getattr` a name with dots, which Keras would follow, is not found.
+    # `getattr` does not find a name with dots, which Keras would follow.
     cls = getattr(_KERAS_MODULES.get(module), name, None)
     return isinstance(cls, type) and issubclass(cls, _KERAS_KINDS)
 
 
 def _names_a_function(value: Any) -> bool:
-    """Whether arguments name one; those of a distribution inside are its own.
+    """Whether arguments name a function; inner distributions do not count.
 
     Args:
         value: the config of an argument, or a dict of all.
@@ -329,7 +329,7 @@ def _names_a_function(value: Any) -> bool:
 def _caller_message(name: str) -> str:
     return (
         "A distribution that calls a function while it is made is neither "
-        "saved nor loaded, since a file could have any function called so. "
+        "saved nor loaded, since a file could make it call any function. "
         "Put it into a layer that returns it. Received: "
         f"{name} with a function among its arguments."
     )
@@ -346,7 +346,7 @@ def _unregistered_message(config: Any, owner: str) -> str:
 
 
 def _shortened(value: Any) -> str:
-    """A file may hold anything, of any length."""
+    """Shortened, since a file may hold anything, of any length."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -355,7 +355,7 @@ def _encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        # As they were given: the constructor chooses their dtype.
+        # Unchanged: the constructor chooses their dtype.
         return [_encode(item, where) for item in value]
     if isinstance(value, tfd.Distribution):
         return {"distribution": serialize(value)}
@@ -374,8 +374,8 @@ def _encode(value: Any, where: str) -> Any:
             "arguments of a distribution. Put the distribution into a layer "
             f"that returns it. Received: {where}={value!r}."
         )
-    # Every float of up to 64 bits prints as the shortest decimal that reads
-    # back as itself.
+    # Every float of up to 64 bits prints as the shortest decimal that is read
+    # back as the same float.
     return {"array": array.tolist(), "dtype": array.dtype.name}
 
 
@@ -396,13 +396,13 @@ def _decode(value: Any, where: str) -> Any:
     raise ValueError(
         "A saved argument of a distribution is a number, a string, a list of "
         "such, or a dict with one of the keys `distribution`, `dtype_name`, "
-        "`function`, and `array` beside `dtype`: save it by `serialize`. "
+        "`function`, or with `array` and `dtype`: save it by `serialize`. "
         f"Received: {where}={_shortened(value)}."
     )
 
 
 def _decode_array(items: Any, dtype: Any, where: str) -> np.ndarray:
-    """No larger than what the file spells out, at a fixed size an item."""
+    """No larger than what the file spells out, at a fixed size per item."""
     dtype = _numeric_dtype(dtype, where)
     try:
         return np.array(items, dtype=dtype)
@@ -415,7 +415,7 @@ def _decode_array(items: Any, dtype: Any, where: str) -> np.ndarray:
 
 
 def _numeric_dtype(name: Any, where: str) -> np.dtype:
-    """Of the kinds whose items have a size of their own, unlike strings."""
+    """A dtype of items of fixed size, unlike strings."""
     dtype = _dtype(name, where)
     if dtype.kind not in "biuf":
         raise ValueError(

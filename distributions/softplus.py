@@ -1,4 +1,4 @@
-"""The softplus at the speed of the memory."""
+"""A softplus that is as fast as memory allows."""
 
 import math
 
@@ -8,7 +8,7 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["INVERSE_OF_ONE", "softplus"]
 
-#: Where a scale begins: the softplus is 1 there.
+#: The initial value of a scale: the softplus is 1 there.
 INVERSE_OF_ONE = math.log(math.expm1(1.0))
 
 
@@ -19,7 +19,7 @@ def softplus(x: Tensor) -> Tensor:
     softplus(x) = max(x, 0) + log1p(exp(-|x|))
     ```
 
-    with -|x| as x - 2 max(x, 0), whose gradient is right at 0 too: 1/2 in all.
+    with -|x| as x - 2 max(x, 0), so that the gradient at 0 is right too: 1/2.
 
     Args:
         x: a tensor of a floating dtype.

@@ -1,4 +1,4 @@
-"""Distributions that look at their data."""
+"""Distributions that check their data."""
 
 from typing import Any
 
@@ -29,13 +29,13 @@ def validated(distribution: tfd.Distribution) -> tfd.Distribution:
 
 
 def is_validated(value: Any) -> bool:
-    """Whether something is a distribution that asserts anything.
+    """Whether something is a distribution that makes assertions.
 
     Args:
         value: any.
 
     Returns:
-        Whether `validate_args` is on, of it or of a distribution within.
+        Whether `validate_args` is on, for it or for a distribution inside it.
     """
     return isinstance(value, tfd.Distribution) and (
         value.validate_args or any(map(is_validated, value.parameters.values()))

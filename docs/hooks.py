@@ -1,4 +1,4 @@
-"""What MkDocs is told beside `mkdocs.yml`: one API page a public module.
+"""What MkDocs needs besides `mkdocs.yml`: one API page per public module.
 
 The pages are made from the source as text: nothing of the package is imported,
 so that the site is built without TensorFlow.
@@ -22,13 +22,12 @@ MODULES = {
     "tfp_vae.objectives": "What a variational autoencoder maximises.",
     "tfp_vae.losses": "Negative log-likelihoods, and hand-written losses read "
     "as likelihoods.",
-    "tfp_vae.evaluation": "What trained models are compared by.",
+    "tfp_vae.evaluation": "Quantities that compare trained models.",
     "tfp_vae.tables": "Tables of named columns, to arrays and back.",
     "tfp_vae.training": "Fast `fit` for any Keras model.",
     "tfp_vae.callbacks": "What to watch while a model trains.",
     "tfp_vae.plotting": "Figures.",
-    "tfp_vae.testing": "Property tests that any distribution can be put "
-    "through.",
+    "tfp_vae.testing": "Property tests for any distribution.",
 }
 
 

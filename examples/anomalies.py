@@ -1,11 +1,11 @@
-"""Finds malignant tumours in a table that is trained on with them in it.
+"""Finds malignant tumours in a table that also served to train the model.
 
 scikit-learn's breast cancer table: the 357 benign tumours and 40 malignant
 ones, none of them marked. A VAE of each head learns the whole table and ranks
-its rows by minus log p(x). Prints how well each ranking finds the malignant
-rows (ROC-AUC: 0.5 for a guess, 1 for all of them first), over draws of the 40,
-and writes out/anomalies.png: the strangest rows, and what is strange about
-each.
+its rows by minus log p(x). The script prints how well each ranking finds the
+malignant rows (ROC-AUC: 0.5 for a guess, 1 for all of them first), averaged
+over draws of the 40, and writes out/anomalies.png: the strangest rows, and what
+is strange about each.
 
     python examples/anomalies.py
     KERAS_BACKEND=jax python examples/anomalies.py
@@ -42,8 +42,8 @@ HEADS = {
 }
 SCALES = {
     "shared": {"scale": "shared"},
-    # Each cell of each row has its own, at least a twentieth of the column's:
-    # what is hard to tell of a benign tumour is not held against it.
+    # Each cell has its own scale, at least a twentieth of that of the column:
+    # so a value that is hard to predict does not count as strange.
     "learned": {"scale": "learned", "min_scale": 0.05},
 }
 
@@ -76,14 +76,14 @@ def main() -> None:
     table = load_breast_cancer()
     benign, malignant = (table.data[table.target == k] for k in (1, 0))
     areas: dict[tuple[str, str], list[float]] = {}
-    # A strange row is one that the posterior does not cover well.
+    # The posterior does not cover strange rows well.
     warnings.filterwarnings("ignore", "An estimate of log p")
     for seed in range(options.seeds):
         keras.utils.set_random_seed(seed)
         found = np.random.default_rng(seed).permutation(malignant)[:40]
         rows = np.concatenate([benign, found])
         strange = np.arange(len(rows)) >= len(benign)
-        # Of all rows, strange ones included: nobody told which they are.
+        # Over all rows, including strange ones: they are not marked.
         x = ((rows - rows.mean(0)) / rows.std(0)).astype("float32")
         for scale, name in itertools.product(SCALES, HEADS):
             vae = model(HEADS[name](x.shape[1], **SCALES[scale]), seed)

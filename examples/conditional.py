@@ -1,9 +1,9 @@
 """A conditional VAE: digits of a class that you choose.
 
-Encoder and decoder are given the label beside the image, or beside z. A
-classifier that was trained on real images says whether the images generated for
-a label are that digit. The data come with scikit-learn, or from a file in the
-layout of Keras' mnist.npz.
+The encoder gets the label together with the image, and the decoder together
+with z. A classifier that was trained on real images tests whether the images
+generated for a label are that digit. The data come with scikit-learn, or from a
+file in the layout of Keras' mnist.npz.
 
     python examples/conditional.py
     python examples/conditional.py --data mnist.npz --epochs 10
@@ -41,7 +41,7 @@ def load(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
 def networks(
     pixels: int, head: DistributionLayer
 ) -> tuple[keras.Model, keras.Model]:
-    """Each names its inputs by the entries that it asks for."""
+    """Both name their inputs by the entries that they ask for."""
     layers = keras.layers
 
     def hidden(name: str, size: int) -> tuple[list, keras.KerasTensor]:
@@ -61,7 +61,7 @@ def networks(
 
 
 def save_picture(images: np.ndarray, path: Path) -> None:
-    """One row a digit."""
+    """One row for each digit."""
     rows, columns, pixels = images.shape
     side = int(np.sqrt(pixels))
     image = images.reshape(rows, columns, side, side).swapaxes(1, 2)
@@ -70,7 +70,7 @@ def save_picture(images: np.ndarray, path: Path) -> None:
 
 
 def main() -> float:
-    """Runs the example; the share of images that are recognised."""
+    """Runs the example; returns the share of recognised images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="like Keras' mnist.npz")
     parser.add_argument("--epochs", type=int, default=150)
@@ -78,7 +78,7 @@ def main() -> float:
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
     x, label = load(options.data)
-    # Grey levels as probabilities of ink; each is drawn once.
+    # Grey levels are probabilities of ink; each pixel is drawn once.
     ink = (np.random.default_rng(0).random(x.shape) < x).astype("float32")
     classifier = KNeighborsClassifier(5).fit(x[:5000], label[:5000])
 
@@ -96,7 +96,7 @@ def main() -> float:
     right = (classifier.predict(images) == wanted).mean()
     print(f"{right:.1%} of 1000 images are the digit they were generated for")
 
-    # The same style, another digit: encode under one label, decode under all.
+    # The same style, another digit: encode with one label, decode with all.
     z = vae.encode({"x": ink[:1], "label": label[:1]}).mean()
     others = np.asarray(
         vae.decode(np.repeat(z, CLASSES, 0), label=np.arange(CLASSES)).mean()

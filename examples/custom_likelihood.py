@@ -1,7 +1,8 @@
-"""A likelihood that nobody foresaw: wind directions, angles on a circle.
+"""A likelihood of your own: wind directions, angles on a circle.
 
-Declares the cardioid distribution, checks that it is one, trains a VAE with it
-on the vanes of twelve weather stations, and draws fresh readings.
+The script declares the cardioid distribution, checks that it is normalised,
+trains a VAE with it on the vanes of twelve weather stations, and draws new
+readings.
 
     python examples/custom_likelihood.py
 """
@@ -47,7 +48,7 @@ class Cardioid(tfd.AutoCompositeTensorDistribution):
 
 @keras.saving.register_keras_serializable()
 class IndependentCardioid(layers.IndependentLayer):
-    """The layer: two parameters a vane, rho by a sigmoid."""
+    """The layer: two parameters per vane, rho by a sigmoid."""
 
     parameters = ("loc", "rho")
 

@@ -1,8 +1,8 @@
 """Robust and ordinary VAEs on scikit-learn's digits, a fifth of them spoilt.
 
-Trains a Normal and a Huber VAE on images with outlier pixels and a Bernoulli
-VAE on clean binary ones, prints the log-likelihood of clean held-out images and
-writes out/digits.png: originals, reconstructions and fresh samples.
+The script trains a Normal and a Huber VAE on images with outlier pixels and a
+Bernoulli VAE on clean binary ones, prints the log-likelihood of clean held-out
+images and writes out/digits.png: originals, reconstructions and fresh samples.
 
     python examples/digits.py
     KERAS_BACKEND=jax python examples/digits.py
@@ -20,7 +20,7 @@ LATENT = 8
 def networks(
     head: DistributionLayer, channels: int
 ) -> tuple[keras.Model, keras.Model]:
-    """Two dense layers a side, for 8x8 images."""
+    """Two dense layers on each side, for 8x8 images."""
     layers = keras.layers
     encoder = keras.Sequential(
         [

@@ -1,9 +1,10 @@
 """TFP's notebook "Probabilistic Layers: Regression", cases 1 and 2.
 
-A line with a constant scatter, a line whose scatter is learned too, and, which
-the notebook has not, the same with a few wild targets and a Student-t in place
-of the Normal: one more word. (Its later cases need `DenseVariational` and
-`VariationalGaussianProcess`, which are no distribution layers.)
+A line with a constant scatter, a line whose scatter is learned too, and a case
+that the notebook lacks: the same with a few wild targets and a Student-t
+instead of the Normal, which changes one word. (The later cases of the notebook
+need `DenseVariational` and `VariationalGaussianProcess`, which are not
+distribution layers.)
 
     python examples/layers_regression.py
 """
@@ -51,7 +52,7 @@ def learned_scatter(t: keras.KerasTensor) -> tfd.Distribution:
 
 @keras.saving.register_keras_serializable("examples")
 def heavy_tails(t: keras.KerasTensor) -> tfd.Distribution:
-    """Case 2 with a Student-t in place of the Normal."""
+    """Case 2 with a Student-t instead of the Normal."""
     scale = 1e-3 + keras.ops.softplus(0.05 * t[..., 1:])
     return tfd.Independent(tfd.StudentT(3.0, t[..., :1], scale), 1)
 

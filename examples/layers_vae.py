@@ -1,9 +1,9 @@
 """TFP's notebook "Probabilistic Layers: VAE", with the imports changed.
 
-Its network, its prior and its regularizer; the loss is counted right. In the
-notebook the KL divergence entered twice (tensorflow/probability issue 1215), so
-what it trained and printed was no bound on log p(x). Here both figures are
-worked out from one model.
+It has the notebook's network, prior and regularizer, with the right loss. In
+the notebook the KL divergence entered twice (tensorflow/probability issue
+1215), so its loss was not a bound on log p(x). Here both figures are computed
+from one model.
 
     python examples/layers_vae.py --data mnist.npz --epochs 15
 """

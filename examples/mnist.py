@@ -1,7 +1,7 @@
 """Robust and ordinary convolutional VAEs on MNIST, a fifth of it spoilt.
 
-As examples/digits.py, on 28x28 images. The data come from Keras' own loader, or
-from a file in its layout.
+Like examples/digits.py, on 28x28 images. The data come from Keras' own loader,
+or from a file in its layout.
 
     python examples/mnist.py
     python examples/mnist.py --data mnist.npz --epochs 10
@@ -21,7 +21,7 @@ LATENT = 16
 def networks(
     head: DistributionLayer, channels: int
 ) -> tuple[keras.Model, keras.Model]:
-    """Two convolutions a side; the head takes its channels as they come."""
+    """Two convolutions on each side; the head takes the channels directly."""
     layers = keras.layers
     encoder = keras.Sequential(
         [

@@ -1,4 +1,4 @@
-"""What the image examples share: outliers, networks, training and the table."""
+"""Shared by the image examples: outliers, networks, training, the table."""
 
 import argparse
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from tfp_vae.layers import (
 )
 from tfp_vae.plotting import save_image_panels
 
-# One scale for all pixels: a pixel that never changes would take a scale of its
-# own to zero, and the likelihood to infinity without telling anything.
+# One scale for all pixels: with its own scale, a pixel that never changes would
+# take this scale to zero, and the likelihood to infinity, without any meaning.
 HEADS = {
     "Normal": (IndependentNormal, {"scale": "shared"}),
     "Huber": (IndependentHuber, {"scale": "shared", "delta": 1.0}),
@@ -55,7 +55,7 @@ def train(
     x: np.ndarray,
     options: argparse.Namespace,
 ) -> VAE:
-    """One VAE with the head of that name."""
+    """A trained VAE with the head of that name."""
     keras.utils.set_random_seed(options.seed)
     head, modes = HEADS[name]
     event_shape = x.shape[1:]

@@ -1,6 +1,6 @@
 """Semi-supervised learning: the M2 model of Kingma et al., 100 labels of 1,400.
 
-A conditional VAE, a classifier q(c|x), two bounds. A label of -1 is unknown.
+A conditional VAE, a classifier q(c|x) and two bounds. A label of -1 is unknown.
 
     log p(x, c)  >=  ELBO(x, c) + log p(c)
     log p(x)     >=  sum_c q(c|x) (ELBO(x, c) + log p(c) - log q(c|x))
@@ -19,7 +19,7 @@ from tfp_vae.layers import IndependentNormal
 
 
 class M2(VAE):
-    """A conditional VAE that finds out the labels it is not given."""
+    """A conditional VAE that infers missing labels."""
 
     def __init__(self, *args, classifier, weight=50.0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -57,7 +57,7 @@ class M2(VAE):
 
 
 def main(epochs: int = 60, labels: int = 100) -> float:
-    """Trains on a few labels; the accuracy on images of the test set."""
+    """Trains on a few labels; returns the accuracy on the test set."""
     keras.utils.set_random_seed(0)
     x, label = load(None)
     known = np.where(np.arange(len(x)) < labels, label, -1).astype("int32")

@@ -7,8 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Several test processes share a GPU.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-# Two logical CPUs a backend, for the tests on replicas. Both must be asked for
-# before the backend starts.
+# Two logical CPUs per backend, for the tests on replicas. Both must be
+# requested before the backend starts.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=2"
@@ -51,15 +51,15 @@ else:
     from jax._src import lru_cache
 
     def _put(self: lru_cache.LRUCache, key: str, value: bytes) -> None:
-        """Writes an entry at once: JAX's own may be read half written."""
+        """Writes an entry at once: JAX's own files may be read half written."""
         path = self.path / f"{key}{lru_cache._CACHE_SUFFIX}"
         part = path.with_name(f"{key}.{os.getpid()}")
         part.write_bytes(value)
         part.replace(path)
 
-    # More than half of the time is compilation, and many tests compile the
-    # same, also those of another worker. What an older JAX (0.4.30) reads back
-    # on a CPU may give other numbers than what it wrote.
+    # More than half of the time is compilation, and many tests compile the same
+    # functions, also in other workers. A function that an older JAX (0.4.30)
+    # reads back on a CPU may give other numbers than the one that it wrote.
     if hasattr(lru_cache, "_CACHE_SUFFIX"):
         lru_cache.LRUCache.put = _put
         for option, value in {
@@ -68,13 +68,14 @@ else:
             ),
             "jax_persistent_cache_min_compile_time_secs": 0.0,
             "jax_persistent_cache_min_entry_size_bytes": -1,
-            # Those of XLA, for GPUs, would make the folder a part of each key.
+            # XLA's own caches, for GPUs, would make the folder a part of each
+            # key.
             "jax_persistent_cache_enable_xla_caches": "none",
         }.items():
             jax.config.update(option, value)
 
-# Derandomised, so that a red build is a change in the code. The first example
-# of a property compiles or traces, hence no deadline.
+# Derandomised, so that a red build means a change in the code. There is no
+# deadline, since the first example of a property compiles or traces.
 _COMMON = {
     "deadline": None,
     "print_blob": True,
@@ -83,15 +84,15 @@ _COMMON = {
 hypothesis.settings.register_profile(
     "default", max_examples=16, derandomize=True, **_COMMON
 )
-# Other examples each time; a profile takes what it does not say from the
-# profile that is loaded, which on a CI machine is derandomised.
+# Other examples each time; a profile takes unset options from the profile that
+# is loaded, which is derandomised on a CI machine.
 hypothesis.settings.register_profile(
     "thorough", max_examples=2_000, derandomize=False, **_COMMON
 )
 hypothesis.settings.load_profile("default")
 
 
-# Enough that 1 less something of 1e-40 is not 1.
+# Enough digits that 1 - 1e-40 is not 1.
 mpmath.mp.dps = 50
 
 

@@ -1,8 +1,8 @@
-"""The devices of a backend: `pytest -m gpu` selects what runs on a GPU.
+"""The devices of a backend: `pytest -m gpu` selects tests that run on a GPU.
 
 A file of tests that imports the fixture `device` runs on the CPU and on every
-GPU that the backend sees. Where it sees none, the tests on the first one are
-skipped, and say so.
+GPU that the backend sees. If it sees none, the tests on the first GPU are
+skipped with that reason.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ if BACKEND == "jax":
     def gpus() -> int:
         try:
             return len(jax.devices("gpu"))
-        except RuntimeError:  # which is how JAX says that there is none
+        except RuntimeError:  # raised by JAX if there is none
             return 0
 
     def on(kind: str, index: int) -> Any:

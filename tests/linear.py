@@ -1,7 +1,7 @@
-"""A linear-Gaussian model, of which everything is known.
+"""A linear-Gaussian model, in which everything is known.
 
-z ~ Normal(0, 1), x = z W + c V + b + s e. Its encoder is the exact posterior of
-what was observed: then each importance weight is p(x), whatever z.
+z ~ Normal(0, 1), x = z W + c V + b + s e. Its encoder is the exact posterior
+given the observed elements: then each importance weight is p(x), for any z.
 """
 
 import keras
@@ -28,7 +28,7 @@ def data(rows=8, missing=0.4, seed=0):
     x = (x + S * rng.normal(size=x.shape)).astype("float32")
     x[rng.random(x.shape) < missing] = np.nan
     if missing:
-        x[0], x[1] = np.nan, 1.0  # nothing observed, and all
+        x[0], x[1] = np.nan, 1.0  # nothing observed, and everything
     return x, c
 
 
@@ -45,7 +45,7 @@ def log_prob(x, mean):
 
 
 def conditional(row, mean):
-    """Mean and covariance of what is missing in a row, given the rest."""
+    """Mean and covariance of the missing elements of a row, given the rest."""
     o = ~np.isnan(row)
     gain = COVARIANCE[np.ix_(~o, o)] @ np.linalg.inv(COVARIANCE[np.ix_(o, o)])
     return (

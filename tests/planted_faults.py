@@ -1,7 +1,7 @@
 """Faults of the kinds that users make, each with the checks that catch it.
 
 `FAULTS` is a list of (target, checks): a class or an instance, and the names of
-the checks that must fail. `benchmarks/kit.py` prints what they say.
+the checks that must fail. `benchmarks/kit.py` prints their messages.
 """
 
 import keras
@@ -185,7 +185,7 @@ class GradientStopped(Right):
 
 
 class GradientOffByTwoPercent(Right):
-    """As a constant of a backward pass that is rounded."""
+    """Like a rounded constant in a backward pass."""
 
     def _log_prob(self, value):
         scale = self._tensor("scale")
@@ -199,7 +199,7 @@ class GradientOfValueStopped(Right):
 
 
 class SlopeOffAtOne(Right):
-    """What a `minimum` and a `maximum` that meet there can do."""
+    """The effect of a `minimum` and a `maximum` that meet there."""
 
     def _log_prob(self, value):
         r = self._standardized(value)
@@ -250,7 +250,7 @@ class WrongSupport(Right):
         return tfb.Softplus()
 
 
-# Errors that are no answer.
+# Errors instead of a result.
 
 
 class Typo(Right):
@@ -269,14 +269,14 @@ class EntropyToBeDone(Right):
 
 
 class MeanOfNoCovariance(Right):
-    """Asks for a method that nobody wrote."""
+    """Calls a method that does not exist."""
 
     def _mean(self):
         return self.covariance()
 
 
 class CopyBroken(tfd.Logistic):
-    """Another name for `loc`, and the parameters of the parent."""
+    """Another name for `loc`, but the parameters of the parent."""
 
     def __init__(self, middle, scale, name="CopyBroken"):
         super().__init__(middle, scale, name=name)
@@ -321,7 +321,7 @@ class NanInTheTailAndMore(NaiveLogistic):
 
 
 class Floored(Right):
-    """The habit of adding something before a logarithm."""
+    """The habit of adding a small number before a logarithm."""
 
     def _log_prob(self, value):
         return ops.log(ops.exp(super()._log_prob(value)) + 1e-7)
@@ -342,7 +342,7 @@ class NaiveLogCosh(Right):
 
 
 class SupportCutOff(Right):
-    """Says that it begins at 5, where its density is not 0."""
+    """States a support that begins at 5, where its density is not 0."""
 
     def _default_event_space_bijector(self):
         return tfb.Chain([tfb.Shift(np.float32(5.0)), tfb.Softplus()])
@@ -419,7 +419,7 @@ class PoissonMeanNan(Poisson):
 
 
 class PoissonEntropy(Poisson):
-    """Of a normal with the same variance."""
+    """The tails of a normal with the same variance."""
 
     def _entropy(self):
         return 0.5 * ops.log(2.0 * np.pi * np.e * self.rate)
@@ -436,7 +436,7 @@ class PoissonMode(Poisson):
 
 
 class PoissonUnnormalized(Poisson):
-    """The factorial forgotten."""
+    """The factorial is forgotten."""
 
     def _log_prob(self, value):
         return value * ops.log(self.rate) - self.rate
@@ -479,7 +479,7 @@ class OtherScaleInTheSampler(Pair):
 
 
 class ScaleIsVariance(Pair):
-    """`sqrt(scale)` in log_prob alone."""
+    """`sqrt(scale)` only in log_prob."""
 
     def _log_prob(self, value):
         r = (value - self.loc) / ops.sqrt(self.scale)
@@ -559,7 +559,7 @@ class PairDrawsStopped(Pair):
 
 
 class UniformDrawsStopped(Uniform):
-    """Where no score function holds, as the ends move."""
+    """The score function does not apply, since the ends move."""
 
     def _sample_n(self, n, seed=None):
         u = self._uniform(n, seed)
@@ -572,7 +572,7 @@ class DrawsOfTwiceTheSlope(LogNormal):
         return 2.0 * x - ops.stop_gradient(x)
 
 
-# Other batches, and draws that depend on one another.
+# Other batches, and draws that depend on each other.
 
 
 class NoiseOfLoc(Right):
@@ -608,7 +608,7 @@ class AntitheticNeighbours(Right):
 
 
 class RandomWalk(Right):
-    """Neighbours are alike."""
+    """Neighbours are correlated."""
 
     def _sample_n(self, n, seed=None):
         r = ops.arange(n, dtype="float32")
@@ -736,7 +736,7 @@ FAULTS = [
 
 
 def name_of(target):
-    """Of a class, or of an instance."""
+    """The name of a class, or of an instance."""
     if isinstance(target, type):
         return target.__name__
     return f"{type(target).__name__}()"

@@ -1,4 +1,4 @@
-"""What the kit must pass: classes as users write them."""
+"""Distributions that the kit must pass: classes as users write them."""
 
 import math
 
@@ -81,9 +81,9 @@ def _(p, q, name=None):
 
 
 class User(tfd.Distribution):
-    """What the classes below would each write for themselves.
+    """The code that each of the classes below would need.
 
-    `positive` and `real` name the parameters, `size` the numbers of an event,
+    `positive` and `real` name the parameters, `size` is the size of an event,
     `outcomes` the dtype of draws if it is not that of the parameters.
     """
 
@@ -154,7 +154,7 @@ class User(tfd.Distribution):
         return (n, *self.batch_shape, *self.event_shape)
 
     def _filled(self, value):
-        """Over batch and event."""
+        """Broadcasts over batch and event."""
         zeros = ops.zeros((*self.batch_shape, *self.event_shape), self.dtype)
         return ops.cast(value, self.dtype) + zeros
 
@@ -176,7 +176,7 @@ def log_normal(r):
 
 
 class Laplace(User):
-    """With a kink."""
+    """A density with a kink."""
 
     def _sample_n(self, n, seed=None):
         u = self._uniform(n, seed) - 0.5
@@ -223,7 +223,7 @@ class Exponential(User):
 
 
 class EitherRate(Exponential):
-    """By its rate or the logarithm of it."""
+    """Given by its rate or the logarithm of it."""
 
     positive = ("rate", "log_rate")
 
@@ -299,7 +299,7 @@ class Uniform(User):
 
 
 class MixtureOfTwo(User):
-    """By `logaddexp`, which Keras takes to float32 on JAX."""
+    """By `logaddexp`, which Keras computes in float32 on JAX."""
 
     def _parts(self, value):
         r = (value - self.loc) / self.scale
@@ -316,7 +316,7 @@ class MixtureOfTwo(User):
 
 
 class ByMean(MixtureOfTwo):
-    """By `mean`, which goes the same way."""
+    """By `mean`, which Keras also computes in float32 on JAX."""
 
     def _log_prob(self, value):
         parts = ops.stack(self._parts(value), axis=-1)
@@ -379,7 +379,7 @@ class Poisson(Counts):
 
 
 class Die(User):
-    """Says that it is discrete by its dtype alone."""
+    """Discrete only by its dtype."""
 
     positive = ("weight",)
     real = ()
@@ -408,7 +408,7 @@ class Die(User):
 
 
 class Trials(Counts):
-    """Of numbers that are integers, and differ within a batch."""
+    """With integer parameters that differ in a batch."""
 
     positive = ("odds",)
     real = ("n",)
@@ -498,7 +498,7 @@ class Chained(Pair):
 
 
 class LogitNormalPair(Pair):
-    """In the unit square."""
+    """A density in the unit square."""
 
     def _default_event_space_bijector(self):
         return tfb.Sigmoid()
@@ -551,7 +551,7 @@ class SmallMatrix(Pair):
 
 
 class Single(Laplace):
-    """Made for float32 alone."""
+    """Made only for float32."""
 
     def _log_prob(self, value):
         if "64" in keras.backend.standardize_dtype(value.dtype):

@@ -19,12 +19,12 @@ from tfp_vae.substrate import (
 BACKEND = keras.backend.backend()
 
 
-#: A context in which float64 tensors are float64 on every backend.
+#: A context in which float64 tensors stay float64 on every backend.
 float64 = double_precision
 
 
 def fast(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles where step by step each call is compiled anew, on JAX."""
+    """Compiles on JAX, where each eager call would be compiled again."""
     return jit(function) if EAGER_IS_SLOW else function
 
 
@@ -79,7 +79,7 @@ def gradients(
 def density(
     make: Callable[[Any], tfd.Distribution], params: Any, x: Any
 ) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
-    """Of `make(params)` at x; with it the batch and the event shape."""
+    """The log density of `make(params)` at x, with batch and event shape."""
     shapes: list[tuple[int, ...]] = []
 
     def log_prob(params: Any, x: Any) -> Any:

@@ -13,7 +13,7 @@ from tfp_vae.substrate import tfd
 
 D, L, SIGMA = 4, 2, 0.6
 RNG = np.random.default_rng(1)
-# Columns at right angles, so that the posterior is diagonal.
+# Orthogonal columns, so that the posterior is diagonal.
 W = np.array([[1.0, 0.5], [-1.0, 1.0], [1.0, 0.5], [0.0, 0.0]])
 B = np.array([0.3, -1.0, 0.0, 2.0])
 SPREAD = 1 / (1 + (W**2).sum(0) / SIGMA**2)  # the posterior's variance
@@ -56,12 +56,12 @@ X[3, 3] += 9.0  # strange in one element
 
 
 def test_of_an_example_it_is_minus_the_log_evidence(model):
-    """Under the exact posterior all weights are alike, so a draw is enough."""
+    """With the exact posterior all weights are equal, so one draw is enough."""
     found = evaluation.anomaly_score(model, X, num_samples=2, seed=0)
     exact = -scipy.stats.multivariate_normal.logpdf(
         X, B, W @ W.T + SIGMA**2 * np.eye(D)
     )
-    # float32: up to 250 nats, of which some cancel.
+    # float32: numbers up to 250 nats, and some of them cancel.
     np.testing.assert_allclose(found, exact, rtol=3e-5)
     assert found.argmax() == 3
 
@@ -79,7 +79,8 @@ def test_of_an_element_it_is_the_closed_form(model):
         + np.log(SIGMA)
         + 0.5 * np.log(2 * np.pi)
     )
-    # The variance of a squared normal variable over 2 SIGMA**2, by 28 elements.
+    # The variance of a squared normal variable over 2 SIGMA**2, for 28
+    # elements.
     error = np.sqrt(
         (2 * spread**2 + 4 * residual**2 * spread) / (4 * SIGMA**4) / samples
     )
@@ -89,7 +90,7 @@ def test_of_an_element_it_is_the_closed_form(model):
 
 
 def test_a_gap_has_no_score_and_changes_no_other(model):
-    """The encoder sees 0 in its place, whatever the marker."""
+    """The encoder sees 0 instead, for any marker."""
     gaps = RNG.random(X.shape) < 0.3
     exact = evaluation.anomaly_score(
         model, np.where(gaps, 0, X), 20, seed=0, per_element=True

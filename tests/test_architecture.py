@@ -11,7 +11,7 @@ import tfp_vae
 ROOT = pathlib.Path(tfp_vae.__file__).parent
 DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 
-# From the ground up: a room imports those of the storeys below its own.
+# From the ground up: a room imports only from the floors below its own.
 STOREYS = [
     {"substrate", "keras_internals", "arguments", "checks", "reduction"},
     {"samples", "warn", "_version"},
@@ -44,7 +44,7 @@ ROOMS = {module[1] for _, module in FILES if module[1:] != ["__init__"]}
 
 
 def imported(path):
-    """The rooms that a file imports, anywhere in it, with what of them."""
+    """The rooms that a file imports, anywhere in it, and the names."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -73,19 +73,19 @@ def test_no_import_goes_upward(path, module):
         if other == room:
             continue
         assert STOREY[other] < STOREY[room] or (
-            # The ground floor, file beside file.
+            # The ground floor, file by file.
             STOREY[other] == STOREY[room] == 0
         ), f"{'.'.join(module)} imports {other}"
 
 
 def test_no_circle_within_a_room():
-    """Within a room, and on the ground floor, files form no circle."""
+    """In a room, and on the ground floor, imports form no circle."""
     arrows = {}
     names = {".".join(m[1:]).removesuffix(".__init__") for _, m in FILES}
     for path, module in FILES:
         name = ".".join(module[1:])
         if name.endswith("__init__"):
-            continue  # it only collects what its files hold
+            continue  # it only collects the names of its files
         arrows[name] = {
             found
             for parts in imported(path)

@@ -22,7 +22,7 @@ RESIDUALS = np.array(
 # Relative to the value, or to 1 where it is smaller: a log density of about 0
 # is the difference of numbers of order 1.
 TOLERANCES = [("float32", 1e-5), ("float64", 1e-13)]
-# The divergences: absolute below a tenth.
+# For divergences: absolute below a tenth.
 KL_TOLERANCES = [
     ("float32", {"rtol": 1e-5, "atol": 1e-6}),
     ("float64", {"rtol": 1e-12, "atol": 1e-13}),
@@ -51,7 +51,7 @@ def test_log_density_and_tails_agree_with_mpmath(level, dtype, tolerance):
                 [mpmath.log(v) for v in values],
                 tolerance,
             )
-            # Relative to themselves, too, as far as the type reaches.
+            # Also relative to themselves, within the range of the dtype.
             near = np.abs(r) <= 20
             np.testing.assert_allclose(
                 numpy(getattr(laplace, method)(r[near])),
@@ -62,7 +62,7 @@ def test_log_density_and_tails_agree_with_mpmath(level, dtype, tolerance):
 
 @pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
 def test_agrees_with_scipy(level):
-    """SciPy's kappa and scale are those of the geometric mean of the rates."""
+    """SciPy's kappa and scale use the geometric mean of the rates."""
     root = np.sqrt(level * (1 - level))
     kappa = np.sqrt(level / (1 - level))
     theirs = scipy.stats.laplace_asymmetric(kappa, 1.5, 2.5 / root)
@@ -116,7 +116,7 @@ def test_one_half_is_the_laplace():
     level=st.floats(1e-3, 0.999),
 )
 def test_density_integrates_to_one(loc, scale, level):
-    """By Gauss-Laguerre in float64, a side at a time."""
+    """By Gauss-Laguerre in float64, one side at a time."""
     node, weight = np.polynomial.laguerre.laggauss(8)
     r = np.stack([-node / (1 - level), node / level])
     with float64():
@@ -142,8 +142,8 @@ def test_quantile_agrees_with_mpmath(level, dtype, tolerance):
         laplace = AsymmetricLaplace(kind(0), quantile_level=kind(level))
         found = numpy(laplace.quantile(p))
         ends = numpy(laplace.quantile(np.array([0, 1], dtype)))
-    # Relative to itself, about `loc` as well. In the upper half 1 - level is
-    # rounded, which counts where the mass p there is of about that size.
+    # Relative to itself, also about `loc`. In the upper half 1 - level is
+    # rounded, which matters if the mass p there is of about that size.
     np.testing.assert_allclose(
         found, exact, rtol=tolerance, atol=0.01 * tolerance
     )
@@ -154,7 +154,7 @@ def test_quantile_agrees_with_mpmath(level, dtype, tolerance):
 def test_samples_follow_the_cdf(level):
     draws = sample(AsymmetricLaplace(np.float32(0.3), 2.0, level), 20_000)
     r = (draws.astype(np.float64) - 0.3) / 2.0
-    # False alarm: 1e-6 a case. A scale that is 5 % off gives p < 1e-8.
+    # False alarm: 1e-6 per case. A scale that is 5 % off gives p < 1e-8.
     u = np.where(
         r < 0,
         level * np.exp((1 - level) * np.minimum(r, 0)),
@@ -226,7 +226,7 @@ def test_cdf_has_the_density_for_gradient_at_the_mode():
 
 
 def test_sample_gradients_are_those_of_the_quantile():
-    """dy/dtheta = -(dF/dtheta) / f, the level's among them."""
+    """dy/dtheta = -(dF/dtheta) / f, also for the level."""
     parameters = [np.float64(v) for v in (0.3, 2.0, 0.8)]
     with float64():
 
@@ -329,8 +329,9 @@ def test_divergence_is_exact_between_nearly_equal():
             wide = numpy(kl(*(r.astype(np.float64) for r in rows)))
             assert (wide >= 0).all()
         assert (found >= 0).all()
-        # The float64 of the same formula, which quadrature has vouched for to
-        # 1e-13. Rounding of 1e-7 in the steps, by which it is quadratic.
+        # The same formula in float64, which quadrature has confirmed to 1e-13.
+        # The steps have a rounding of 1e-7, and the divergence is quadratic in
+        # them.
         np.testing.assert_allclose(found, wide, rtol=1e-5, atol=3e-7 * step)
 
 
@@ -346,7 +347,7 @@ def test_divergence_gradients():
     loc, b_loc = random.normal(size=(2, 200)) * 2
     scale, b_scale = 10 ** random.uniform(-1, 1, (2, 200))
     level, b_level = random.uniform(0.05, 0.95, (2, 200))
-    # Where pieces meet, and where all is equal.
+    # Where pieces meet, and where all parameters are equal.
     b_loc[:40] = loc[:40]
     b_scale[20:40], b_level[20:40] = scale[20:40], level[20:40]
     loc[40:60], b_loc[40:60] = 2 * scale[40:60], 0.0

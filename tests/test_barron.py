@@ -55,7 +55,7 @@ class Exact:
         return b / a * ((1 + r * r / b) ** (a / 2) - 1)
 
     def integral(self, function, start=0, width=1):
-        """Of function(r) exp(-rho(r) + rho(start)) over r > start."""
+        """Integral of function(r) exp(-rho(r) + rho(start)) over r > start."""
         base, total = self.energy(start), mpmath.mpf(0)
         for d, weight in nodes():
             r = start + width * d
@@ -176,10 +176,10 @@ def published(n: int, d: int) -> mpmath.mpf:
 def test_chebyshev_coefficients_can_be_worked_out_again(
     name, alpha, beta, sign
 ):
-    """In float64, with no cancellation next to alpha = 2.
+    """In float64, without cancellation near alpha = 2.
 
-    The fit is one of log Z in the x that gives alpha, or beyond alpha = 1 one
-    of (log Z - log sqrt(2 pi)) / (sign beta) - log(beta) / 4.
+    The fit is of log Z in the x that gives alpha, or beyond alpha = 1 of (log
+    Z - log sqrt(2 pi)) / (sign beta) - log(beta) / 4.
     """
     table = np.array(getattr(barron_tables, name))
     n = len(table)
@@ -198,7 +198,7 @@ def test_chebyshev_coefficients_can_be_worked_out_again(
         z = 2 * (weight * np.exp(-b / a * np.expm1(a / 2 * log_w))).sum(0)
         values = np.log(z)
     else:
-        # Of rho - r**2 / 2, and from there of Z / sqrt(2 pi) - 1.
+        # First rho - r**2 / 2, and from this Z / sqrt(2 pi) - 1.
         with np.errstate(over="ignore"):
             away = (r * r + b) * np.expm1(sign * b / 2 * log_w)
         away = (away - sign * b * r * r / 2) / a
@@ -288,7 +288,7 @@ def test_moments_and_entropy_agree_with_mpmath(dtype):
 
 
 def test_variance_keeps_up_with_its_rise_at_small_alpha():
-    """By the trapezoidal rule in log r, centred on the bump it consists of."""
+    """By the trapezoidal rule in log r, centred on the bump."""
     for alpha in (3e-3, 0.02):
         log_r = np.linspace(-20, 3.5 / alpha, 20_001)
         a, b = alpha, 2 - alpha
@@ -311,7 +311,7 @@ def test_undefined_statistics_can_be_errors():
 
 
 def test_density_integrates_to_one():
-    """By the trapezoidal rule in float64, at scales and shapes at random."""
+    """By the trapezoidal rule in float64, at random scales and shapes."""
     rng = np.random.default_rng(0)
     alpha = np.concatenate([rng.uniform(0, 4, 40), [0, 1e-6, 2 - 1e-9, 2, 30]])
     scale = np.exp(rng.normal(size=alpha.shape))
@@ -345,7 +345,7 @@ def test_quantile_inverts_cdf():
         again = numpy(
             fast(lambda a, y: Barron(0.0 * a, alpha=a).cdf(y))(wide, fine)
         )
-    # An error of 1e-5 in y moves log cdf by |y| times the hazard of that.
+    # A relative error of 1e-5 in y moves log cdf by |y| times the hazard.
     slack = 3e-6 + np.abs(y) * np.exp(log_prob - back) * 1e-5
     assert (np.abs(back - np.log(p)) <= slack).all()
     np.testing.assert_allclose(again, np.broadcast_to(p, y.shape), rtol=1e-12)
@@ -355,7 +355,7 @@ def test_samples_follow_the_cdf():
     alphas = np.array([0.0, 0.3, 1.0, 1.999, 2.0, 4.0], np.float32)
     density = Barron(np.float32(0.3), 2.0, alphas)
     draws = numpy(fast(lambda s: density.sample(20_000, seed=s))(tfp_seed(0)))
-    # An oracle of its own: the density summed up on a grid in asinh(r).
+    # A separate oracle: the density summed on a grid in asinh(r).
     t = np.arange(-30, 30, 1e-3)
     r = np.sinh(t)
     for alpha, column in zip(alphas.astype(np.float64), draws.T, strict=True):
@@ -370,10 +370,10 @@ def test_samples_follow_the_cdf():
             )
         mass = np.cumsum(np.exp(-energy) * np.cosh(t))
         u = np.interp(np.arcsinh((column - 0.3) / 2), t + 5e-4, mass / mass[-1])
-        # False alarm: 1e-6 a case. A scale that is 5 % off gives p < 1e-8.
+        # False alarm: 1e-6 per case. A scale that is 5 % off gives p < 1e-8.
         assert scipy.stats.kstest(u, "uniform").pvalue > 1e-6, alpha
-    # No draw repeats, and none is further out than 20,000 of them should be:
-    # P(|R| > x) = 0.9 / x at the Cauchy, so a false alarm is one in 1e5.
+    # No draw repeats, and none is further out than is likely among 20,000:
+    # P(|R| > x) = 0.9 / x for the Cauchy, so a false alarm is one in 1e5.
     assert len(np.unique(draws[:, 0])) > 19_900
     assert np.abs(draws).max() < 4e9
 
@@ -437,7 +437,7 @@ def test_cauchy_and_normal_are_members():
 
 
 def test_gradients_are_finite_everywhere():
-    """Wherever the log density itself is, and to 1e30 for linear tails."""
+    """Finite wherever the log density is, and up to 1e30 for linear tails."""
     alpha = [0.0, 1e-6, 0.5, 1.0, 1.2, 1.999, 2.0, 2.001, 4.0]
     y = [0.0, 1e-30, 1e-4, 1.0, -1.0, 1e4, -1e4, -1e8, 1e15, 1e30, -1e30]
     y, alpha = (v.ravel() for v in np.meshgrid(y, alpha))
@@ -456,7 +456,7 @@ def test_gradients_are_finite_everywhere():
 
 
 def test_gradient_in_alpha_agrees_with_mpmath():
-    """In float32, as close to 0, 1 and 2 as its numbers come."""
+    """In float32, as close to 0, 1 and 2 as its numbers allow."""
     alpha = [0.0, 1e-6, 0.01, 0.5, 0.9999, 1.0, 1.0001, 1.999, 1.9999999]
     alpha = np.array([*alpha, 2.0000002, 2.001, 3.0, 4.0], np.float32)
     r = np.array([0.0, 0.3, 3.0, 40.0], np.float32)
@@ -474,7 +474,7 @@ def test_gradient_in_alpha_agrees_with_mpmath():
 
 
 def test_score_in_alpha_has_mean_zero_at_2():
-    """The finite gradient at just 2 is a score; the true one diverges."""
+    """The finite gradient at exactly 2 is a score; the true one diverges."""
     node, weight = np.polynomial.hermite_e.hermegauss(60)
     with float64():
         *_, found = gradients(
@@ -483,7 +483,7 @@ def test_score_in_alpha_has_mean_zero_at_2():
         )
     assert np.isfinite(found).all()
     assert np.abs(found).max() > 0.1
-    # Of r**2 log(r**2), Hermite's rule of 60 nodes is short by 1e-2.
+    # For r**2 log(r**2), Hermite's rule of 60 nodes has an error of 1e-2.
     assert abs(found.sum() / weight.sum()) < 2e-2
 
 

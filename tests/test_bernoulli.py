@@ -1,4 +1,4 @@
-"""Bernoulli's log density: one softplus, exact where two would be."""
+"""Bernoulli's log density: one softplus, as exact as with two."""
 
 import keras
 import mpmath
@@ -28,7 +28,7 @@ def test_log_density_and_its_gradient_agree_with_mpmath(dtype, tolerance):
         for x in (0.0, 1.0):
             exact = [-exact_softplus(v if x == 0 else -v) for v in logits]
             event = np.full_like(logits, x)
-            # Relative to itself, however small: where nothing cancels.
+            # Relative to itself at any size, since nothing cancels.
             np.testing.assert_allclose(
                 numpy(
                     Bernoulli(

@@ -1,4 +1,4 @@
-"""Collapse of the posterior is counted, and told once."""
+"""Collapse of the posterior is counted, and gives one warning."""
 
 import warnings
 
@@ -50,7 +50,7 @@ def test_active_units_stand_in_the_history():
     assert len(history["active_units"]) == 3
     mean = kl_per_dimension(vae, X).mean(axis=0)
     assert history["active_units"][-1] == (mean > 0.01).sum()
-    # A threshold between the coordinates' own tells them apart.
+    # A threshold between the KLs of the coordinates separates them.
     low, middle, _ = np.sort(mean)
     threshold = float(low + middle) / 2
     again = fit(model(), PosteriorCollapse(X, threshold=threshold))
@@ -60,7 +60,7 @@ def test_active_units_stand_in_the_history():
 def test_a_collapse_of_all_is_told_once():
     callback = PosteriorCollapse(X, patience=2)
     vae = model()
-    # The prior for every x: softplus(log(e - 1)) is 1.
+    # The posterior is the prior for every x: softplus(log(e - 1)) is 1.
     bias = np.repeat([0.0, np.log(np.expm1(1.0))], L)
     vae.encoder.layers[0].set_weights([np.zeros((D, 2 * L)), bias])
     vae.compile(keras.optimizers.SGD(0.0))
@@ -76,7 +76,7 @@ def test_a_collapse_of_all_is_told_once():
     assert len(told) == 1
     for words in ("LinearWarmup", "free_bits", "decoder", "scale", "latents"):
         assert words in told[0]
-    # And again in another run.
+    # And once more in another run.
     with pytest.warns(PosteriorCollapseWarning, match="All latent"):
         fit(vae, callback)
 
@@ -92,12 +92,12 @@ def test_some_coordinates_are_named():
         PosteriorCollapseWarning, match=rf"1 of 3 .*Collapsed: {lowest}\."
     ):
         fit(vae, callback)
-    # Not before its patience is at an end; warnings are errors here.
+    # Not before the patience has ended; warnings are errors here.
     fit(vae, callback, epochs=2)
 
 
 def test_patience_counts_times_in_a_row(monkeypatch):
-    """Of the first of two coordinates, in a latent space of shape (1, 2)."""
+    """The first of two coordinates, in a latent space of shape (1, 2)."""
     callback = PosteriorCollapse(X, patience=2)
     nats = iter([0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
     monkeypatch.setattr(

@@ -42,7 +42,7 @@ def encoder():
 
 
 class WithSpare(VAE):
-    """Has another encoder: Keras lets no new layer into a built model."""
+    """Has another encoder: Keras adds no new layer to a built model."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -62,7 +62,7 @@ def estimate(model, x=X, num_samples=3):
 
 @pytest.fixture
 def traces(monkeypatch):
-    """How often a function was compiled anew."""
+    """How often a function was compiled again."""
     found = []
     for name in ("jit", "jit_with_variables"):
         original = getattr(module, name)
@@ -78,7 +78,7 @@ def traces(monkeypatch):
     return found
 
 
-# Two steps are too few to be believed, and enough to be traced.
+# Two steps are too few for good estimates, but enough for a trace.
 @pytest.mark.filterwarnings("ignore:An estimate of log p")
 def test_the_second_call_traces_nothing(vae, traces):
     functions = [
@@ -104,7 +104,7 @@ def test_training_in_between_is_seen(vae, traces):
     vae.fit(X, epochs=2, verbose=0)
     after = estimate(vae)
     assert len(traces) == 1
-    # The same weights in a model of its own.
+    # The same weights in another model.
     fresh = VAE(encoder(), Decoder())
     fresh(X)
     fresh.set_weights(vae.get_weights())
@@ -116,7 +116,7 @@ def test_another_model_is_compiled_anew():
     vae = WithSpare(encoder(), Decoder())
 
     def is_found():
-        """Whether the estimate is that of a function compiled just now."""
+        """Whether the estimate is that of a newly compiled function."""
         found = estimate(vae)
         module.forget(vae)
         np.testing.assert_array_equal(found, estimate(vae))
@@ -188,7 +188,7 @@ def test_a_model_of_another_class_may_change_unseen(vae):
 
 
 def test_variables_that_are_assigned_move_on():
-    """Noise within a model is other noise at each call, as in Keras."""
+    """Noise inside a model differs at each call, as in Keras."""
 
     class Noisy(keras.layers.Layer):
         def __init__(self):
@@ -205,7 +205,7 @@ def test_variables_that_are_assigned_move_on():
 
 
 class Reads(keras.layers.Layer):
-    """Has plain attributes of a kind."""
+    """Has plain attributes."""
 
     def __init__(self, value):
         super().__init__()

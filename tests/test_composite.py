@@ -1,4 +1,4 @@
-"""Rows of mixed columns: one log-likelihood, every block seen and checked."""
+"""Rows of mixed columns: one log-likelihood, and every block is checked."""
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def poisson(params, x):
     return scipy.stats.poisson.logpmf(x, np.exp(params))
 
 
-# For each kind a layer, its parameters a column, SciPy's log density and data.
+# For each kind: a layer, its parameters per column, SciPy's log density, data.
 KINDS = {
     "normal": (
         layers.IndependentNormal,
@@ -129,12 +129,12 @@ def test_a_row_is_its_blocks(kinds, shuffled, dtype, seed):
     )
 
 
-# No permutation that is its own inverse.
+# A permutation that is not its own inverse.
 COLUMNS = [[2, 0], 3, [1]]
 
 
 def example(**kwargs):
-    """Two correlated reals, a class, a yes or no, in an order of their own."""
+    """Two correlated reals, a class and a binary column, in mixed order."""
     rows = np.arange(3, dtype="float32")
     scale = np.float32([[1.0, 0.0], [0.8, 0.6]])
     logits = np.stack([0 * rows, rows, -rows, 0 * rows], -1)
@@ -200,7 +200,7 @@ def test_draws():
     error = draws.std(0) / np.sqrt(len(draws))
     wrong = np.abs(draws.mean(0) - numpy(example().mean())) / error
     assert wrong.max() < 5
-    # Correlated within a block, and not across.
+    # Correlated inside a block, not across blocks.
     found = np.corrcoef(draws[:, 1].T)
     expected = np.eye(4)
     expected[0, 2] = expected[2, 0] = 0.8
@@ -302,7 +302,7 @@ def test_goes_in_and_out_of_compiled_functions():
 
 
 class Table(Composite):
-    """With parameters the kit can vary."""
+    """A Composite with parameters that the kit can vary."""
 
     def __init__(self, loc, scale, logits, validate_args=False, name="Table"):
         parameters = dict(locals())
@@ -310,7 +310,7 @@ class Table(Composite):
         super().__init__(
             [
                 tfd.Normal(loc, scale, validate_args=validate_args),
-                # TFP's has another gradient in the data on JAX.
+                # TFP's distribution has another gradient in the data on JAX.
                 Bernoulli(logits=logits),
             ],
             validate_args=validate_args,
@@ -374,13 +374,13 @@ def table_blocks():
     ]
 
 
-# Of each block, in the same order.
+# The parameters of each block, in the same order.
 TABLE_SIZES = [2, 1, 4, 1, 3, 5]
 TABLE_COLUMNS = [[0, 3], 1, 2, 4, [5, 6, 7], [9, 8]]
 
 
 def table(n):
-    """Rows that two numbers tell most of."""
+    """Rows that two numbers mostly determine."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, n))
     noise = rng.normal(size=(5, n))
@@ -493,7 +493,7 @@ def tiny_vae(layer, width, columns):
     return model
 
 
-# TFP asks JAX for int64 where it draws classes.
+# TFP requests int64 from JAX when it draws classes.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_trains_on_a_table(tmp_path):
     x = table(128)
@@ -509,7 +509,7 @@ def test_trains_on_a_table(tmp_path):
     found = model.predict(x, verbose=0)
     assert found["mean"].shape == (128, 10)
     assert np.isfinite(found["log_likelihood"]).all()
-    # Every kind of column was learned: the numbers, yes or no, the colours.
+    # Every kind of column was learned: numbers, binary values, colours.
     for column in (0, 3, 4):
         assert np.corrcoef(found["mean"][:, column], x[:, column])[0, 1] > 0.8
     assert ((found["mean"][:, 1] > 0.5) == x[:, 1]).mean() > 0.8
@@ -534,7 +534,7 @@ def test_trains_on_a_table(tmp_path):
 )
 def test_values_outside_a_column_s_support_are_refused(column, value):
     x = table(16)[:, :3]
-    # The first rows are looked at, and those of the extremes of all columns.
+    # The first rows are checked, and those with the extremes of all columns.
     x[1, column] = value
     blocks = table_blocks()[:3]
     blocks[0] = layers.IndependentNormal(1)

@@ -19,7 +19,7 @@ DATA = {"x": X, "label": LABEL}
 EXACT = linear.log_prob(X, linear.B + linear.V[LABEL])
 
 
-# The model of which everything is known. Float32: 1e-4 of numbers of order 10.
+# The model in which everything is known. Float32: 1e-4 of numbers of order 10.
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_samples_and_counterfactuals(exact):
 
 
 def functional(own, size, head, names=("label",), as_dict=False):
-    """Dense layers of x (z) and of an embedding of each condition."""
+    """Dense layers of x (or z) and of an embedding of each condition."""
     inputs = {own: keras.Input((size,), name=own)}
     inputs |= {n: keras.Input((), dtype="int32", name=n) for n in names}
     parts = [inputs[own]]
@@ -194,7 +194,7 @@ def test_each_part_is_called_with_what_it_asks_for(kind, tmp_path):
     vae.fit(DATA, epochs=2, batch_size=4, verbose=0, validation_data=(DATA,))
     # The dict stays on the device.
     assert vae._made.key[0].holds_rows
-    # What the encoder alone asks for is of no use to a sample.
+    # A condition of the encoder alone has no use in a sample.
     given = {} if kind == "encoder" else {"label": [0, 1, 2]}
     arrays = {name: np.array(value) for name, value in given.items()}
     drawn = numpy(vae.sample(3, **given, seed=0))
@@ -212,7 +212,7 @@ def test_each_part_is_called_with_what_it_asks_for(kind, tmp_path):
 
 
 class Stops(keras.callbacks.Callback):
-    """Ends training within the third epoch, as a kill would."""
+    """Ends training in the third epoch, as a kill would."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -323,13 +323,13 @@ def test_images_and_vectors_and_mixed_precision():
     vae.compile("adam")
     losses = vae.fit(data, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
-    # One value for all is a vector here.
+    # One value for all rows is a vector here.
     assert vae.sample(3, age=[0.1, 0.2]).shape == (3, 4)
 
 
 @keras.saving.register_keras_serializable("tests")
 class Own(VAE):
-    """Overrides what takes data."""
+    """Overrides the methods that take data."""
 
     calls = 0
 
@@ -353,7 +353,7 @@ def test_overrides_of_a_subclass_are_what_is_called():
     assert Own.calls > before
 
 
-# What is refused; each message names the entry.
+# Errors; each message names the entry.
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_conditions_of_methods_are_checked():
             call()
     with pytest.raises(TypeError, match="label of dtype"):
         vae.sample(3, label="cat")
-    # What is drawn has no use for a condition of the encoder alone.
+    # A draw cannot use a condition of the encoder alone.
     enc, dec, prior = MODELS["encoder"]()
     vae = VAE(enc, dec, prior=prior)
     for draw in (vae.joint_distribution, functools.partial(vae.sample, 3)):
@@ -408,7 +408,7 @@ def test_conditions_of_methods_are_checked():
 
 
 class Adds(keras.layers.Layer):
-    """q(z|x, c), of whatever conditions are added to it."""
+    """q(z|x, c), with any conditions added to x."""
 
     def call(self, x, c):
         mean = x[:, :2] + ops.cast(c, "float32")[..., None]
@@ -470,6 +470,6 @@ def test_a_condition_has_the_dtype_and_rank_that_a_subclass_was_built_for():
         vae.encode({"x": x, "c": c + 0.5})
     with pytest.raises(ValueError, match="one value for all"):
         vae.encode({"x": x, "c": np.zeros((3, 2), "int32")})
-    # The decoder takes z alone.
+    # The decoder takes only z.
     with pytest.raises(ValueError, match="used by decoder"):
         vae.sample(2, c=1)

@@ -1,4 +1,4 @@
-"""One bad value is found wherever it is, and said with its place."""
+"""One bad value is found anywhere, and the error names its place."""
 
 import warnings
 
@@ -126,7 +126,7 @@ def test_the_index_of_a_pixel_is_said():
 def test_a_sure_likelihood_of_another_row_refuses_nothing():
     from tfp_vae.substrate import tfd
 
-    # The probabilities are the latents, and those are the data.
+    # The probabilities are the latents, and the latents are the data.
     encoder = keras.Sequential(
         [
             keras.Input((2,)),
@@ -187,7 +187,7 @@ def test_a_warning_points_at_the_caller(way):
     assert found.filename == __file__
 
 
-# What is no array of numbers.
+# Data that are not arrays of numbers.
 
 
 @pytest.mark.parametrize(

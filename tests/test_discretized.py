@@ -63,7 +63,7 @@ def pmf(loc, scale):
     loc, scale = np.broadcast_arrays(np.float64(loc), np.float64(scale))
     k = LEVELS.reshape(-1, *[1] * loc.ndim)
     frozen = scipy.stats.logistic(loc, scale)
-    # From the side on which the numbers are small.
+    # From the side where the numbers are small.
     mass = np.where(
         k < loc,
         frozen.cdf(k + 0.5) - frozen.cdf(k - 0.5),
@@ -102,8 +102,8 @@ def test_log_mass_and_its_gradients_agree_with_mpmath(dtype, tolerance):
     for i, slope in enumerate(slopes, 1):
         slope = slope.astype("float64")
         assert np.isfinite(slope).all()
-        # In units of 1 / scale, where it is of the order of the distance; the
-        # edges themselves are rounded, which 1e4 scales away is a lot.
+        # In units of 1 / scale it is of the order of the distance; the edges
+        # themselves are rounded, which matters at 1e4 scales.
         reach = (1.0 + abs(k - loc) / scale).astype("float64")
         error = scale * abs(slope - [float(e[i]) for e in expected]) / reach
         assert error.max() < 8 * tolerance
@@ -137,7 +137,7 @@ def test_everything_is_finite_everywhere(dtype):
 def test_masses_sum_to_one(loc, log_scale):
     loc, scale = np.float32(loc), np.float32(np.exp(log_scale))
     log_prob = numpy(_log_prob(np.float32(LEVELS), loc, scale))
-    # Each is off by a rounding of its edges, in scales.
+    # Each has an error of a rounding of its edges, in scales.
     reach = 1.0 + np.abs(LEVELS - loc).min() / scale
     assert np.exp(np.float64(log_prob)).sum() == pytest.approx(
         1.0, rel=1e-6 * reach
@@ -145,7 +145,7 @@ def test_masses_sum_to_one(loc, log_scale):
 
 
 def test_a_second_opinion_from_tfp():
-    """In the middle, where differences of cdfs are still good."""
+    """In the middle, where differences of cdfs are still accurate."""
     loc, scale = np.float32([80.3, 120.0, 200.7]), np.float32([3.0, 20.0, 60.0])
     ours = DiscretizedLogistic(loc, scale)
     # TFP's bins end at a whole number.
@@ -181,7 +181,7 @@ def test_statistics_against_sums_with_scipy():
     at = np.take_along_axis(p, mode[None], 0)[0]
     np.testing.assert_allclose(at, p.max(0), rtol=1e-6)
     assert mode[0] == 0
-    assert mode[5] == 255  # its tail is heavier than the bin about loc
+    assert mode[5] == 255  # its tail has more mass than the bin about loc
 
 
 def test_distribution_functions():
@@ -218,7 +218,7 @@ def test_draws():
     found = np.stack([(draws <= k).mean(0) for k in LEVELS])
     # Dvoretzky, Kiefer, Wolfowitz: exceeded once in 1e9 distributions.
     assert np.abs(found - below).max() < np.sqrt(np.log(2e9) / 4e4)
-    # No draw is out of place because a uniform number is 0: of 2e6, some are.
+    # No draw is wrong because a uniform number is 0: of 2e6, some are 0.
     narrow = sample(DiscretizedLogistic(np.float32(100.0), 0.5), 2_000_000)
     assert np.abs(narrow - 100).max() < 25
     assert distribution.reparameterization_type == tfd.NOT_REPARAMETERIZED
@@ -303,7 +303,7 @@ def by_hand(params, components, low=0, high=255, spread=True):
 
 
 def expected_log_prob(params, x):
-    """Of mixtures, from SciPy's masses; `x` `[B, elements]`."""
+    """The log mass of mixtures, from SciPy's masses; `x` `[B, elements]`."""
     weights, loc, scale = by_hand(params, params.shape[-1])
     p = (weights * pmf(loc, scale)).sum(-1)
     return np.log(np.take_along_axis(p, np.int64(x)[None], 0)[0]).sum(-1)
@@ -311,7 +311,7 @@ def expected_log_prob(params, x):
 
 @functools.cache
 def compiled(event_shape, components, dtype):
-    """The layer, of a mixture if there are components, and its log density."""
+    """The layer, a mixture if there are components, and its log density."""
     arguments = {"event_shape": event_shape, "dtype": dtype}
     if components:
         layer = discretized.DiscretizedLogisticMixture(
@@ -353,7 +353,7 @@ def test_layers_against_scipy(event_shape, components, dtype, seed):
             assert layer.compute_output_shape(layout.shape) == x.shape
             found = numpy(log_prob(layout, x.astype(dtype)))
             assert found.dtype == dtype
-            # Scales are 12 levels and more: SciPy's differences are good.
+            # Scales are 12 levels and more: SciPy's differences are accurate.
             np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-5)
 
 
@@ -425,7 +425,7 @@ def test_a_mixture_as_a_distribution():
 
 
 def images(n, dtype):
-    """Disks of 6 x 6 pixels on a dark ground, some noise, some saturated."""
+    """Disks in 6 x 6 pixels on a dark ground, with noise, some saturated."""
     rng = np.random.default_rng(0)
     place = rng.uniform(1, 5, size=(n, 2, 1, 1))
     y, x = np.mgrid[:6, :6]
@@ -475,7 +475,7 @@ def test_trains_on_pixels(make, channels, dtype, tmp_path):
     x = images(96, dtype)
     model = tiny_vae(make(), channels)
     history = model.fit(x, batch_size=32, epochs=12, verbose=0).history
-    # A uniform guess is log 256 = 5.5 nats a pixel; it begins about there.
+    # A uniform guess is log 256 = 5.5 nats per pixel; training starts there.
     guess = 36 * np.log(256)
     assert history["loss"][0] < 1.2 * guess
     assert history["loss"][-1] < 0.85 * guess

@@ -1,4 +1,4 @@
-"""A pass over a few rows gives the same, traced or step by step."""
+"""A pass over a few rows gives the same results traced and step by step."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def test_what_is_made_is_traced_on_jax():
     try_shapes(vae, run, x)
     for _ in range(3):
         trial(vae, (vae,), run, x)
-    # Once by values, to make the weights. Then on JAX one function is kept.
+    # Once with values, to make the weights. Then on JAX one function is kept.
     assert seen == [False, True] if BACKEND == "jax" else [False] * 4
 
 
@@ -79,7 +79,7 @@ def test_it_follows_the_weights():
 
 
 class InPython(keras.layers.Layer):
-    """A layer that looks at values, as none can that is compiled."""
+    """A layer that reads values, which a compiled layer cannot do."""
 
     def call(self, x):
         return x * (2.0 if float(ops.sum(x)) > 0 else 1.0)
@@ -128,7 +128,7 @@ def test_a_debugger_sees_values():
 
 
 class Asserting(layers.DistributionLayer):
-    """A normal whose scale is what it is given."""
+    """A normal whose scale is its input."""
 
     def __init__(self, scale, **kwargs):
         super().__init__(2, **kwargs)
@@ -179,7 +179,7 @@ def test_another_prior_is_looked_at():
 
 
 class MakesAVariable(ELBO):
-    """An objective that makes what it needs when it needs it."""
+    """An objective that makes its variables at the first use."""
 
     scale = None
 

@@ -97,7 +97,7 @@ def test_terms_by_hand(likelihood, event_shape, batch, latent, beta, kl, seed):
         squares, logs = v["scale"] ** 2 + v["loc"] ** 2, np.log(v["scale"])
         divergence = ((squares - 1) / 2 - logs).sum(1)
         size = ((squares + 1) / 2 + abs(logs)).sum(1)
-    # 1e-5 of the sum of the terms' sizes: they may cancel, their roundings not.
+    # 1e-5 of the sum of absolute terms: terms may cancel, roundings do not.
     slack = 1e-5 * np.abs(each).sum(1) + 1e-5
     slack_kl = 1e-5 * size
     objective = log_likelihood - beta * divergence
@@ -155,7 +155,7 @@ class LinearGaussian:
     [("exact", 64), ("monte_carlo", None), ("monte_carlo", 64)],
 )
 def test_bound_on_a_linear_gaussian_model(kl, samples):
-    """At the true posterior it is the evidence, elsewhere below by the KL."""
+    """At the true posterior it is the evidence, elsewhere lower by the KL."""
     model = LinearGaussian(np.random.default_rng(1))
     loc, tril = model.posterior()
     with float64():

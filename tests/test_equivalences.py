@@ -4,7 +4,7 @@ Each property holds over event shapes, batch sizes and parameters, on the CPU
 and on every GPU that the backend sees. The other side of each equation is a
 Keras loss or a formula in float64 NumPy, and its constant comes from SciPy.
 
-Everything is compiled once a shape, so that 10,000 examples take minutes.
+Everything is compiled once per shape, so that 10,000 examples take minutes.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from tfp_vae.substrate import jit, tfd
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A value an example, and the gradients of their sum, in float64."""
+    """One value per example, and the gradients of their sum, in float64."""
 
     value: np.ndarray
     gradients: list[np.ndarray]
@@ -51,7 +51,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Result]:
     fast = jit(both)
 
     def run(*arguments: np.ndarray) -> Result:
-        # Tensors, lest TensorFlow compile a number in as a constant.
+        # Tensors, so that TensorFlow does not compile a number as a constant.
         value, gradients = fast(*map(ops.convert_to_tensor, arguments))
         return Result(
             numpy(value).astype(np.float64),
@@ -67,7 +67,7 @@ def nll(element: tfd.Distribution, y: Any) -> Any:
 
 
 def loss_sum(loss: keras.losses.Loss, truth: Any, prediction: Any) -> Any:
-    """Keras' loss of each example, its mean taken back to a sum, [batch]."""
+    """Keras' loss of each example, with its mean turned into a sum, [batch]."""
     flat = (truth.shape[0], math.prod(truth.shape[1:]))
     mean = loss(ops.reshape(truth, flat), ops.reshape(prediction, flat))
     return flat[1] * mean
@@ -76,7 +76,8 @@ def loss_sum(loss: keras.losses.Loss, truth: Any, prediction: Any) -> Any:
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 EPSILON = float(np.finfo(np.float32).eps)
 # A logarithm, an exponential or an `erf` is within 4 roundings on every device;
-# that again for the arithmetic about it. A sum of n terms rounds n times more.
+# the arithmetic around it may have as many. A sum of n terms rounds n times
+# more.
 ROUNDINGS = 8
 
 
@@ -89,7 +90,7 @@ def assert_within(
         (ROUNDINGS + terms) * EPSILON * np.broadcast_to(magnitude, error.shape)
     )
     ratio = np.where(error == 0.0, 0.0, error / np.maximum(bound, 1e-300))
-    # A NaN is not within anything.
+    # A NaN is not within any bound.
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)
     assert ratio[worst] <= 1.0, (
         f"{actual[worst]!r}, {np.broadcast_to(expected, error.shape)[worst]!r} "
@@ -97,18 +98,18 @@ def assert_within(
     )
 
 
-# Batch, then event. Few, as each is compiled anew.
+# Batch, then event. Only a few, since each is compiled separately.
 SHAPES = [(1, 1), (5, 1), (1, 7), (4, 7), (3, 3, 2), (2, 4, 4, 3)]
 
 
 def powers_of_ten(low: float, high: float) -> st.SearchStrategy[float]:
-    """Numbers whose logarithm is spread evenly."""
+    """Numbers whose logarithm is uniform."""
     return st.floats(low, high).map(lambda exponent: 10.0**exponent)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What determines the data of an example; it is cheap to draw."""
+    """The numbers that determine the data of an example; cheap to draw."""
 
     shape: tuple[int, ...]
     seed: int
@@ -127,7 +128,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Located(Case):
-    """Data about locations, in units of a scale that is one an example.
+    """Data about locations, in units of a scale, one for each example.
 
     The residuals include exact zeros.
     """
@@ -166,7 +167,7 @@ def wide(*arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def over_event(array: np.ndarray) -> np.ndarray:
-    """The sum over all axes but the first."""
+    """The sum over all axes except the first."""
     return array.reshape(len(array), -1).sum(1)
 
 
@@ -203,9 +204,9 @@ def assert_is_the_loss(
 
     The losses here are sums of positive terms, and so are their derivatives in
     the scale times the scale: the tolerance is relative to them. Where terms
-    cancel, the slacks say how large they are, [batch] and in each element; with
-    them come the residuals `r`, which take the slack of the locations to the
-    scales.
+    cancel, the slacks say how large they are, [batch] and in each element; the
+    residuals `r`, which come with them, carry the slack of the locations over
+    to the scales.
     """
     s = scale.astype(np.float64)
     log_s = np.log(s).reshape(-1)
@@ -213,7 +214,7 @@ def assert_is_the_loss(
     constant, in_constant = 0.0, 0.0
     if log_z is not None:
         constant, in_constant = log_s + log_z, terms / s
-    # The 1: log Z is put together from numbers of that order.
+    # The 1: log Z is computed from numbers of that order.
     sizes = np.abs(log_s) + np.abs(log_z or 0.0) + 1.0
     assert_within(
         ours.value,
@@ -235,7 +236,7 @@ def assert_is_the_loss(
 def slack_of_normal(
     y: np.ndarray, loc: np.ndarray, scale: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What TFP's Normal loses: it takes loc / scale from y / scale."""
+    """What TFP's Normal loses: it subtracts loc / scale from y / scale."""
     r = residual(y, loc, scale)
     rounded = (np.abs(y) + np.abs(loc)) / scale.astype(np.float64)
     return {
@@ -356,7 +357,7 @@ def categorical_crossentropy(labels, logits):
 
 
 def test_runs_where_it_is_told_to(device):  # noqa: F811
-    """Or the GPU would be taken as tested by a run on the CPU."""
+    """Otherwise a run on the CPU would count as a test of the GPU."""
     y = ops.convert_to_tensor(np.ones((2, 3), np.float32))
     assert where(y) == device
     assert where(jit(lambda v: Huber(v).log_prob(0.5))(y)) == device
@@ -383,8 +384,8 @@ def test_huber_integrates_to_one_whatever_its_parameters(delta, scale, loc):
     with float64():
         found = huber_log_prob(loc + scale * r, *parameters)
     mass = weight * np.exp(found.value)
-    # y rounds by 1e-16 |loc| and r by that over the scale, 1e-12 at most; where
-    # there is mass, the log density moves 12 times as much.
+    # y rounds by 1e-16 |loc| and r by that divided by the scale, 1e-12 at most;
+    # where there is mass, the log density moves 12 times as much.
     assert mass.sum() == pytest.approx(1.0, abs=1e-10)
     units = (scale, scale, delta)
     for score, unit in zip(found.gradients, units, strict=True):
@@ -408,8 +409,8 @@ def test_huber_is_the_normal_as_delta_grows(case, delta):
 def test_huber_is_the_laplace_as_delta_falls(case, delta):
     """At a fixed scale / delta; the two are delta**2 apart.
 
-    At the point of the Laplace density, where TFP's has the derivative of one
-    side or the other on JAX, Huber's is 0.
+    At the peak of the Laplace density, TFP's has the derivative of one side or
+    the other on JAX; Huber's is 0.
     """
     y, loc, scale = case.draw()
     delta = np.float32(delta)
@@ -430,7 +431,7 @@ def test_huber_is_the_laplace_as_delta_falls(case, delta):
 @given(case=located, delta=powers_of_ten(-2, 2))
 def test_huber_is_the_huber_loss(case, delta):
     delta = np.float32(delta)
-    # Residuals on the thresholds among them, as far as rounding lets them.
+    # Includes residuals on the thresholds, within rounding.
     y, loc, scale = case.draw(delta, -delta)
     assert_is_the_loss(
         huber_nll(y, loc, scale, delta),
@@ -454,7 +455,7 @@ def test_normal_is_the_mean_squared_error(case):
 
 @given(case=located)
 def test_laplace_is_the_mean_absolute_error(case):
-    """Zeros too, where both take the derivative that the backend has there."""
+    """Zeros too, where both have the backend's derivative."""
     y, loc, scale = case.draw()
     assert_is_the_loss(
         laplace_nll(y, loc, scale), mae(y, loc, scale), scale, math.log(2.0)
@@ -467,8 +468,9 @@ def test_hyperbolic_secant_is_the_log_cosh_loss(case):
     y, loc, scale = case.draw()
     r = residual(y, loc, scale)
     # Keras' r + softplus(-2 r) - log 2 cancels: numbers up to 2 |r| and log 2
-    # in the value; 1 in the slope. On JAX that of softplus is the exponential
-    # of a difference of numbers up to 16: beyond, it rounds to 0 or 1.
+    # in the value; 1 in the slope. On JAX the slope of softplus is the
+    # exponential of a difference of numbers up to 16: beyond, it rounds to 0 or
+    # 1.
     assert_is_the_loss(
         secant_nll(y, loc, scale),
         log_cosh(y, loc, scale),
@@ -478,7 +480,7 @@ def test_hyperbolic_secant_is_the_log_cosh_loss(case):
         loc_slack=(1.0 + np.minimum(np.abs(r), 16.0)) / scale,
         r=r,
     )
-    # The formula does not.
+    # The formula does not cancel.
     assert_is_the_loss(
         secant_nll(y, loc, scale),
         from_formula(y, loc, scale, exact_log_cosh, np.tanh),
@@ -489,7 +491,7 @@ def test_hyperbolic_secant_is_the_log_cosh_loss(case):
 
 @given(case=located, level=st.floats(0.01, 0.99))
 def test_asymmetric_laplace_is_the_pinball_loss(case, level):
-    """Where it has no derivative, at zero, it takes 0."""
+    """At zero, where there is no derivative, it is 0."""
     y, loc, scale = case.draw()
     level = np.float32(level)
     tau = float(level)
@@ -547,9 +549,9 @@ def test_barron_is_three_known_losses(name, case):
 
 @given(case=unlocated)
 def test_bernoulli_is_the_binary_crossentropy(case):
-    """Logits that are just 0 among them, and soft targets."""
+    """Includes logits that are exactly 0, and soft targets."""
     rng = np.random.default_rng(case.seed)
-    # exp(-80) is a normal number still.
+    # exp(-80) is still a normal number.
     logits = np.clip(case.heavy_tailed(rng, 0.0, -0.0), -80.0, 80.0)
     logits = logits.astype(np.float32)
     x = np.float32(rng.integers(0, 2, case.shape))
@@ -558,7 +560,7 @@ def test_bernoulli_is_the_binary_crossentropy(case):
     ours = bernoulli_nll(x, logits)
     keras_loss = binary_crossentropy(x, logits)
     x, logits = wide(x, logits)
-    # From hard targets nothing cancels, however small the loss.
+    # With hard targets nothing cancels, for any small loss.
     assert_within(
         ours.value,
         keras_loss.value,
@@ -583,7 +585,7 @@ def test_poisson_is_the_poisson_loss(case):
     log_rate = np.clip(case.heavy_tailed(rng, 0.0), -7.0, 7.0)
     log_rate = log_rate.astype(np.float32)
     rate = np.exp(log_rate.astype(np.float64))
-    # Half of the counts do not go with their rates: there epsilon shows.
+    # Half of the counts do not match their rates: there epsilon matters.
     counts = rng.poisson(np.where(rng.random(case.shape) < 0.5, rate, 3.0))
     x = counts.astype(np.float32)
     ours, theirs = poisson_nll(x, log_rate), poisson_loss(x, log_rate)

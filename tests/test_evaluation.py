@@ -1,4 +1,4 @@
-"""The estimated evidence, against a model whose evidence is known."""
+"""The estimated evidence, compared with the known evidence of a model."""
 
 import keras
 import numpy as np
@@ -54,9 +54,9 @@ def test_estimates_cover_the_truth(model, samples):
     vae, x, exact = model
     found = vae.marginal_log_likelihood(x, samples, batch_size=40, seed=0)
     z = (found.log_likelihood - exact) / found.standard_error
-    # The logarithm of a mean is low by half its variance, to first order. Of
-    # 90 independent scores of unit variance the mean is off by less than five
-    # standard errors, and so is the standard deviation.
+    # The logarithm of a mean is too low by half its variance, to first order.
+    # The mean of 90 independent scores of unit variance has an error below five
+    # standard errors, and so has the standard deviation.
     bias = -found.standard_error.mean() / 2
     assert abs(z.mean() - bias) < 5 / np.sqrt(90)
     assert abs(z.std() - 1) < 5 / np.sqrt(2 * 90)
@@ -111,7 +111,7 @@ def test_the_tail_of_the_weights_is_recognised(model):
 
 
 def test_a_posterior_too_narrow_is_told(model):
-    """A tenth of the true width: the weights have no variance."""
+    """A tenth of the true width: the weights have no finite variance."""
     vae, x, _ = model
     inner = keras.Sequential(vae.encoder.layers[:-1])
 
@@ -125,7 +125,7 @@ def test_a_posterior_too_narrow_is_told(model):
     with pytest.warns(UserWarning, match=r"Received: more in \d+% of 90 ex"):
         found = narrow.marginal_log_likelihood(x, 1000, seed=0)
     assert np.median(found.pareto_k) > 0.7
-    # Too few for a k-hat, and no warning either.
+    # Too few for a k-hat, and there is no warning.
     narrow.marginal_log_likelihood(x, 24, seed=0)
 
 
@@ -141,6 +141,6 @@ def test_weights_all_alike():
 
 
 def test_weights_that_are_all_nothing_beside_one():
-    """The excess of most of them underflows: the tail is as bad as can be."""
+    """The excess of most of them underflows: the tail is the worst possible."""
     log_weights = np.random.default_rng(0).normal(scale=2e3, size=(31, 8))
     assert (pareto_k(log_weights) > 0.7).all()

@@ -1,4 +1,4 @@
-"""Every family that is a layer, in one table: a row says what it stands for."""
+"""Every family that is a layer, in one table, with its SciPy counterpart."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ CLASSES = 3
 
 
 def positive(raw):
-    """The documented parameterisation of what must be positive."""
+    """The documented parameterisation of positive parameters."""
     return np.logaddexp(0, raw) + FLOOR
 
 
@@ -49,7 +49,7 @@ def negative_binomial(raw, logits):
 
 
 def continuous_bernoulli(logits):
-    """An exponential cut off at 1, turned round for positive logits."""
+    """An exponential truncated at 1, mirrored for positive logits."""
     size = np.abs(logits)
     frozen = scipy.stats.truncexpon(b=size, scale=1 / size)
     turned = logits > 0
@@ -60,13 +60,13 @@ def continuous_bernoulli(logits):
 
 
 def one_hot(logits):
-    # Element by element, as the others: the sum over a vector is its logpmf.
+    # Element by element, like the others: the sum over a vector is its logpmf.
     p = scipy.special.softmax(logits, axis=-1)
     return Density(lambda x: x * np.log(p), lambda: p)
 
 
 def classes(*logits):
-    # Side by side for each element, not one block after the other.
+    # Adjacent for each element, not one block after the other.
     rows = len(logits[0])
     p = np.concatenate(logits, 1).reshape(rows, -1, CLASSES)
     p = scipy.special.softmax(p, axis=-1)
@@ -291,7 +291,7 @@ def test_channels_last_is_the_same_distribution(name):
     raw, x = raw_and_data(row, (4, *event_shape))
     flat = raw.reshape(4, -1)
     if name == "categorical":
-        # Its logits lie side by side, so both layouts are one.
+        # Its logits are adjacent, so both layouts are the same.
         last = flat.reshape(4, 2, 1, 2 * row.parameters)
     else:
         last = np.concatenate(list(np.moveaxis(raw, 1, 0)), axis=-1)
@@ -384,13 +384,13 @@ def test_discrete_layers_know_that_they_are():
     }
 
 
-# TFP asks JAX for float64 where it draws counts.
+# TFP requests float64 from JAX when it draws counts.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 @pytest.mark.parametrize(
     "name", ["zero_inflated_poisson", "zero_inflated_negative_binomial"]
 )
 def test_zero_inflation(name):
-    """Far log-odds lose nothing, and draws have the mean they should."""
+    """Extreme log-odds lose nothing, and draws have the right mean."""
     row = TABLE[name]
     layer = row.layer((1,))
     raw, _ = raw_and_data(row, (1, 1))
@@ -479,7 +479,7 @@ SCALES = {
 
 
 def likeliest_scale(energy, residual):
-    """Least energy by SciPy: a grid for the basin, then Brent's method."""
+    """The minimum by SciPy: a grid for the basin, then Brent's method."""
 
     def loss(log_scale):
         return energy(residual * np.exp(-log_scale)).mean() + log_scale
@@ -541,7 +541,7 @@ def test_a_cauchy_that_mostly_fits_has_the_least_scale():
 
 
 def test_optimal_scale_in_training():
-    """On JAX no gradient may go through the loop that solves for it."""
+    """On JAX no gradient may pass through the loop that finds the scale."""
     layer = layers.IndependentStudentT(3, scale="optimal")
     x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
     history = tiny_vae(3, layer).fit(x, batch_size=16, epochs=3, verbose=0)

@@ -77,7 +77,7 @@ def test_results_are_those_of_single_steps():
     epochs, counter = Epochs(), Counter()
     several, history = trained([epochs])
     single, by_steps = trained([counter])
-    assert epochs.paces == [4, 4]  # of 42 steps, the last one of half a batch
+    assert epochs.paces == [4, 4]  # of 42 steps; the last one has half a batch
     assert counter.seen == [*range(42), *range(42)]
     for name, values in by_steps.items():
         np.testing.assert_allclose(history[name], values, rtol=1e-5)
@@ -215,7 +215,7 @@ def test_data_that_stay_on_the_device_are_the_same_data(given, pace):
     found = vae.fit(
         X, y, 5, sample_weight=weights, validation_split=0.2, **options
     ).history
-    # What comes next sees its own data again.
+    # The next call sees its own data again.
     found["again"] = vae.train_on_batch(X[:7])
     vae = made(steps_per_execution=1)
     arrays = [X, X if y is None and weights is not None else y, weights]
@@ -255,7 +255,7 @@ def test_each_epoch_has_all_rows_in_an_order_of_its_own():
 def test_no_more_steps_are_taken_than_asked(
     steps, batch_size, validation_steps, pace
 ):
-    """Keras takes whole executions, and makes batches of what is left open."""
+    """Keras takes whole executions, and chooses what is left open."""
     vae, epochs = made(), Epochs()
     seen = []
 
@@ -288,7 +288,7 @@ def test_what_a_subclass_overrides_sees_what_keras_gives():
 
     class OwnStep(VAE):
         def train_step(self, *args):
-            sizes.append(args[-1].shape[-1])  # x itself and no tuple
+            sizes.append(args[-1].shape[-1])  # x itself, not a tuple
             return super().train_step(*args)
 
     class OwnFunction(VAE):
@@ -321,7 +321,7 @@ def test_a_model_is_whole_after_an_error():
 
 
 class InPython(keras.layers.Layer):
-    """What no compiler takes."""
+    """A layer that no compiler accepts."""
 
     def call(self, x):
         import tensorflow as tf
@@ -346,7 +346,8 @@ def test_a_long_fit_is_compiled_and_the_same(compilable, monkeypatch):
     losses = []
     for least, choice in ((0, "auto"), (10**6, "auto"), (0, False)):
         monkeypatch.setattr(planning, "_LONG", least)
-        # XLA draws other noise from the same seed: let there be next to none.
+        # XLA draws other noise from the same seed: so there is nearly none
+        # here.
         vae = made(
             *([] if compilable else [InPython()]),
             posterior=layers.IndependentNormal(2, scale=1e-5),
@@ -427,7 +428,7 @@ def test_callbacks_of_any_form(kind):
 @pytest.mark.versions
 @pytest.mark.parametrize("kind", ["sequential", "functional", "subclass"])
 def test_any_keras_model_trains_so(kind):
-    """The same weights as plain Keras gives, step by step."""
+    """The same weights as in plain Keras, step by step."""
 
     def trained_by(class_, **options):
         keras.utils.set_random_seed(2)
@@ -496,7 +497,7 @@ def test_arrays_in_a_dict_stay_on_the_device_too():
 def test_nothing_is_lost_by_an_error_in_the_data(method, good):
     class Broken(Batches):
         def __getitem__(self, index):
-            if index >= good + 1:  # the first one is looked at beforehand
+            if index >= good + 1:  # the first one is checked beforehand
                 raise RuntimeError("a torn file")
             return super().__getitem__(index)[0]
 

@@ -93,7 +93,7 @@ def test_is_the_identity_at_first(name):
     layer = NormalizingFlow(4, CASES[name](), context_size=2)
     x = points(5, 4)
     density = standard(1, (5, 4)).log_prob(x)
-    # A permutation leaves the density as it is.
+    # A permutation does not change the density.
     np.testing.assert_allclose(
         layer(CONTEXT).log_prob(x), density, rtol=1e-5, atol=1e-5
     )
@@ -101,7 +101,7 @@ def test_is_the_identity_at_first(name):
 
 @pytest.fixture(scope="module", params=CASES)
 def compiled(request):
-    """A flow there and back, with its log-determinants, compiled once."""
+    """A flow in both directions, with its log-determinants, compiled once."""
     layer = flow(request.param, 3, context_size=2)
 
     def there_and_back(x):
@@ -121,8 +121,8 @@ def compiled(request):
 @given(x=hnp.arrays(np.float32, (2, 3), elements=st.floats(-4, 4, width=32)))
 def test_inverse_of_forward_is_the_identity(compiled, x):
     _, back, log_det, inverse_log_det = map(numpy, compiled(x))
-    # float32 has 7 digits, of which the slopes of these maps, up to about 30
-    # both ways, leave 4 or so.
+    # float32 has 7 digits; the slopes of these maps, up to about 30 in both
+    # directions, leave some 4.
     np.testing.assert_allclose(back, x, atol=5e-4)
     np.testing.assert_allclose(log_det, -inverse_log_det, atol=5e-3)
 
@@ -147,7 +147,7 @@ def test_density_integrates_to_one_and_draws_follow_it(name):
     z = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
     density = np.exp(numpy(fast(distribution.log_prob)(z)).astype("float64"))
     mass = density * (grid[1] - grid[0]) ** 2
-    # The rule is exact for what is smooth; splines have kinks in the slope.
+    # The rule is exact for smooth functions; splines have kinks in the slope.
     assert abs(mass.sum() - 1) < 2e-3
     draws = sample(distribution, 4000)
     for statistic in (
@@ -207,7 +207,7 @@ def test_masks_let_through_what_comes_before_and_nothing_else(order, hidden):
     "layer_class", [MaskedAutoregressive, InverseAutoregressive]
 )
 def test_jacobian_is_triangular(layer_class, order):
-    # A rectifier may be off at every point.
+    # A rectifier may be inactive at every point.
     layer = layer_class((16,), activation="tanh", input_order=order)
     layer.build((4,), (2,))
     scattered(layer)
@@ -222,12 +222,12 @@ def test_jacobian_is_triangular(layer_class, order):
     assert (np.triu(jacobian, 1) == 0).all()
     rows, columns = np.tril_indices(4)
     assert (jacobian[:, rows, columns] != 0).all()
-    # Every element, the first one too, depends on the context.
+    # Every element, including the first one, depends on the context.
     moved = numpy(forward(points(1, 4), CONTEXT[1:2]))
     assert (moved != numpy(forward(points(1, 4)))).all()
 
 
-# TFP's own, on JAX.
+# A warning of TFP on JAX.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype .*int64")
 def test_spline_is_that_of_tfp():
     raw = points(7, 3 * 6 - 1)
@@ -326,7 +326,7 @@ def test_autoregressive_transform_as_in_tfp_layers(tmp_path):
 
 
 def operations(size):
-    """How many operations the sequential direction is traced to."""
+    """How many operations the trace of the sequential direction has."""
     layer = MaskedAutoregressive(hidden_units=(4,))
     layer.build((size,))
     x = points(2, size)
@@ -364,7 +364,7 @@ def test_by_itself_it_is_a_density_whose_weights_all_train():
     exact = -numpy(fast(lambda x: layer(None).log_prob(x))(x)).mean()
     history = model.fit(x, x, batch_size=32, verbose=0).history
     np.testing.assert_allclose(history["loss"], exact, rtol=1e-4)
-    # As in tfp.layers, nothing may come in.
+    # As in tfp.layers, there may be no input.
     assert layer(np.zeros((5, 0), "float32")).batch_shape == (5,)
     for weight, value in zip(model.trainable_variables, before, strict=True):
         assert (numpy(weight) != value).any(), weight.path
@@ -442,12 +442,12 @@ def test_in_a_vae_nothing_is_inverted_and_all_is_saved(tmp_path, monkeypatch):
         np.testing.assert_allclose(values, first[name], rtol=1e-5, atol=1e-5)
     again = again.marginal_log_likelihood(x[:4], num_samples=20, seed=0)
     np.testing.assert_allclose(found[0], again[0], rtol=1e-5)
-    # What was not drawn is inverted.
+    # Values that were not drawn are inverted.
     vae.encode(x[:4]).log_prob(points(4, 3))
     assert loops
 
 
-# Of each base of bijectors one; the permutation is part of the second.
+# One for each base of bijectors; the permutation is part of the second.
 @pytest.mark.parametrize("name", ["affine", "inverse"])
 def test_slices_keep_their_contexts(name):
     q = flow(name, 3, context_size=2)(CONTEXT)
@@ -464,12 +464,12 @@ def test_slices_keep_their_contexts(name):
 def reused(event_size, context_size):
     transforms = [Permutation()]
     NormalizingFlow(3, transforms)
-    NormalizingFlow(3, transforms)  # of the same sizes it may be
+    NormalizingFlow(3, transforms)  # allowed with the same sizes
     NormalizingFlow(event_size, transforms, context_size)
 
 
 class Banana(keras.layers.Layer):
-    """A decoder of nothing to train: x = z_2 + z_1**2 + noise."""
+    """A decoder without weights: x = z_2 + z_1**2 + noise."""
 
     def call(self, z):
         loc = z[..., 1:] + z[..., :1] ** 2

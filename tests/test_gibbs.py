@@ -20,7 +20,7 @@ from tfp_vae.distributions import Gibbs
 from tfp_vae.distributions.serialization import serialize_function
 from tfp_vae.substrate import jit, tfd, tfp_seed
 
-# Of log Z and everything else in it; float64 for energies with a derivative.
+# Errors of log Z and what contains it; float64 if the energy is smooth.
 TOLERANCE = {"float32": 2e-6, "float64": 1e-9}
 
 
@@ -113,7 +113,7 @@ ENERGIES = {
     ("name", "dtype"),
     [
         *((name, "float64") for name in ENERGIES),
-        # Where the range of float32 or its spacing may tell.
+        # Where the range or the spacing of float32 may matter.
         *(
             (name, "float32")
             for name in ("quartic", "far_away", "narrow", "student_half")
@@ -286,7 +286,7 @@ def test_gradients_reach_the_parameters_of_the_energy():
 
 
 def test_energy_with_weights_is_trained_by_fit():
-    """The power of |r|**a is found again from draws of it."""
+    """The power of |r|**a is recovered from draws."""
 
     @keras.saving.register_keras_serializable("test_gibbs")
     class Learned(keras.layers.Layer):
@@ -349,7 +349,7 @@ def test_moments_of_power_tails_are_there_or_not():
             continue
         assert mean == pytest.approx(0.5, abs=1e-5)
         expected = 4 * degrees / (degrees - 2) if degrees > 2 else np.inf
-        # The tails' exponents are told from energies of 100 in float32.
+        # The exponents of tails are read from energies of 100 in float32.
         assert variance == pytest.approx(expected, rel=2e-4), degrees
 
 
@@ -419,7 +419,7 @@ def test_statistics_on_bounded_supports():
 )
 def test_mode_is_the_lowest_energy_nearest_to_loc(energy, mode):
     found = fast(lambda loc: Gibbs(energy, loc, 2.0).mode())(np.float32(1.0))
-    # Within 1e-3 of the bottom of the well the energy is the same in float32.
+    # Within 1e-3 of the minimum the energy is constant in float32.
     assert float(numpy(found)) == pytest.approx(1 + 2 * mode, abs=3e-3)
 
 
@@ -520,7 +520,7 @@ def test_the_normalizer_does_not_grow_with_the_batch():
 
 
 def test_outside_of_the_support():
-    """No density, no gradient, and no number stays no number."""
+    """No density gives no gradient, and NaN stays NaN."""
     energy, support, _ = ENERGIES["gamma"]
     y = np.array([-1.0, 0.5, np.nan], np.float32)
 
@@ -544,8 +544,8 @@ def test_properties():
 
 
 def test_crosses_compiled_functions():
-    """As an argument and as a result, inside of Independent."""
-    # A support so wide that it is a Normal.
+    """As an argument and as a result, inside Independent."""
+    # The support is so wide that this is a Normal.
     density = Gibbs(
         square, [[0.0], [1.0]], [1.0, 2.0, 3.0], support=(-40.0, 40.0)
     )
@@ -643,7 +643,7 @@ def test_an_energy_trains_in_a_vae_and_is_saved(head, epochs, how, tmp_path):
         numpy(getattr(likelihood.distribution, name))
         for name in ("loc", "scale")
     )
-    # The mean of the standard density is 0 but for rounding.
+    # The mean of the standard density is 0 except for rounding.
     np.testing.assert_allclose(loc, numpy(model.decoder(z).mean()), atol=1e-6)
     # The lambda leaves it at 1, the layer learns it.
     assert (scale == 1.0) == ("run_eagerly" in how)

@@ -122,7 +122,7 @@ def test_samples_follow_the_cdf(delta):
     with float64():
         wide = Huber(np.float64(0.3), 2.0, float(delta))
         u = numpy(wide.cdf(draws.astype(np.float64)))
-    # False alarm: 1e-6 a case. A scale that is 5 % off gives p < 1e-8.
+    # False alarm: 1e-6 per case. A scale that is 5 % off gives p < 1e-8.
     assert scipy.stats.kstest(u, "uniform").pvalue > 1e-6
 
 
@@ -187,7 +187,7 @@ def test_gradients_are_finite_everywhere(delta, y):
 def test_gradients_equal_finite_differences(y, loc, scale, delta):
     arguments = [np.float64(v) for v in (y, loc, scale, delta)]
     h = 1e-5
-    # In each row one of the four moves up, then down.
+    # In each row one of the four inputs moves up, then down.
     moved = np.stack(arguments) + h * np.stack([np.eye(4), -np.eye(4)])
     with float64():
         for name in ("log_prob", "log_cdf", "log_survival_function"):
@@ -201,7 +201,7 @@ def test_gradients_equal_finite_differences(y, loc, scale, delta):
 
 
 def test_sample_gradients_are_those_of_the_quantile():
-    """dy/dtheta = -(dF/dtheta) / f, whatever the way of drawing."""
+    """dy/dtheta = -(dF/dtheta) / f, for any way of drawing."""
     parameters = [np.float64(v) for v in (0.3, 2.0, 0.8)]
     with float64():
 

@@ -17,7 +17,7 @@ from tfp_vae.substrate import jit, tfd
 
 DELTAS = [1e-4, 0.03, 1.0, 1.345, 6.0, 1e4, np.inf]
 # Relative to the value, and absolute below a tenth: there the divergence is the
-# difference of numbers of order 1, of which float32 keeps 7 digits.
+# difference of numbers of order 1, and float32 keeps 7 digits of these.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 FLOAT64 = {"rtol": 1e-12, "atol": 1e-13}
 
@@ -70,7 +70,7 @@ compiled_kl = jit(kl)
 
 
 def grid(distances, ratios, deltas=DELTAS):
-    """All pairs, at distances and ratios counted in units of both in turn."""
+    """All pairs, at distances and ratios in units of each in turn."""
     rows = []
     for delta, b_delta, distance, ratio in itertools.product(
         deltas, deltas, distances, ratios
@@ -98,7 +98,7 @@ def test_agrees_with_quadrature(dtype, tolerance):
     ("family", "limit"), [(tfd.Normal, np.inf), (tfd.Laplace, 1e-6)]
 )
 def test_normal_and_laplace_in_both_orders(family, limit):
-    """A Laplace is the Huber of a delta of which only the square counts."""
+    """A Laplace is a Huber whose delta enters only by its square."""
     rows = itertools.product([0.0, 0.2, -3, 1e6], DELTAS, [0.02, 0.8, 5.0])
     loc, delta, width = np.array(list(rows), np.float32).T
     own = (loc, np.full_like(loc, 0.8), delta)
@@ -173,7 +173,7 @@ def test_agrees_with_quadrature_anywhere(delta, b_delta, log_ratio, distance):
 
 
 def test_gradients_equal_finite_differences():
-    """The divergence is once continuously differentiable, kinks and all."""
+    """The divergence is once continuously differentiable, also at kinks."""
     random = np.random.default_rng(0)
     size = grid([0.0] * 7, [1.0] * 5).shape[1]
     delta, b_delta = 10 ** random.uniform(-1.5, 1, (2, size))
@@ -216,7 +216,7 @@ def test_single_precision_gradients_are_finite_and_those_of_double():
     steps = (unit, scale, delta, unit, b_scale, b_delta)
     for a, b, step in zip(single, double, steps, strict=True):
         assert np.isfinite(a).all()
-        # Of the change over a step as long as the parameter itself.
+        # Relative to the change over a step as long as the parameter itself.
         error = np.abs(a - b) * step / size
         worst = int(np.argmax(error))
         assert error[worst] < 1e-5, (a[worst], b[worst], parameters[:, worst])
@@ -255,7 +255,7 @@ def test_dtype_is_kept(dtype):
         mixed = tfd.kl_divergence(normal, a)
         assert keras.backend.standardize_dtype(mixed.dtype) == dtype
         found = float(numpy(ops.cast(found, "float32")))
-    # A half precision has its parameters rounded, too.
+    # Half precision rounds its parameters, too.
     tolerance = {"float16": 5e-3, "bfloat16": 3e-2}.get(dtype, 1e-5)
     assert found == pytest.approx(exact_kl(*own, *other), rel=tolerance)
 

@@ -36,7 +36,7 @@ def test_log_density_and_tails_agree_with_mpmath(dtype, tolerance):
         )
         assert_close(secant.log_cdf(r), below, tolerance)
         assert_close(secant.log_survival_function(r), above, tolerance)
-        # These are exact relative to themselves, as far as the type reaches.
+        # These are exact relative to themselves, within the range of the dtype.
         near = np.abs(r) < 80
         for method, logs in (("cdf", below), ("survival_function", above)):
             np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_quantile_agrees_with_mpmath(dtype, tolerance):
         secant = HyperbolicSecant(np.dtype(dtype).type(0))
         found = numpy(secant.quantile(p))
         ends = numpy(secant.quantile(np.array([0, 1], dtype)))
-    # Relative to itself, about the median as well.
+    # Relative to itself, also about the median.
     np.testing.assert_allclose(found, exact, rtol=tolerance, atol=1e-49)
     assert ends.tolist() == [-np.inf, np.inf]
 
@@ -175,7 +175,7 @@ def test_gradients_equal_finite_differences():
 
 
 def test_sample_gradients_are_those_of_the_quantile():
-    """dy/dtheta = -(dF/dtheta) / f, whatever the way of drawing."""
+    """dy/dtheta = -(dF/dtheta) / f, for any way of drawing."""
     parameters = [np.float64(v) for v in (0.3, 2.0)]
     with float64():
 

@@ -1,4 +1,4 @@
-"""What `import tfp_vae` does, and does not do, in a process of its own."""
+"""What `import tfp_vae` does, and does not do, in a separate process."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ NO_DEVICE = {
         )
         assert len(tf.config.list_logical_devices("CPU")) == 2
     """,
-    # What `jax.distributed.initialize` asks.
+    # The condition that `jax.distributed.initialize` checks.
     "jax": """
         from jax._src import xla_bridge
         assert not xla_bridge.backends_are_initialized()
@@ -43,10 +43,10 @@ NO_DEVICE = {
 
 
 def run(*pieces, backend=BACKEND):
-    """What a fresh process says that runs these pieces of code."""
+    """The output of a fresh process that runs these pieces of code."""
     return subprocess.run(
         [sys.executable, "-c", "\n".join(map(textwrap.dedent, pieces))],
-        # Where the parent found the package, the child finds it too.
+        # The child finds the package where the parent found it.
         env={
             **os.environ,
             "KERAS_BACKEND": backend,
@@ -66,8 +66,8 @@ def test_no_device_is_started():
 
 
 def test_what_only_plots_and_tests_need_is_not_needed():
-    # To None the import system answers as if it were not installed. Not just
-    # `not in sys.modules`: Keras imports what it finds of these.
+    # With None the import system behaves as if it were not installed.
+    # `not in sys.modules` is not enough: Keras imports those that it finds.
     hidden = ["matplotlib", "sklearn", "hypothesis", "pandas"]
     child = run(
         f"import sys; sys.modules.update(dict.fromkeys({hidden}))",

@@ -26,7 +26,7 @@ TURNED = "name=_turned"
 
 
 def gradients_of(convolve):
-    """Those of a linear function with whole, uneven weights."""
+    """The gradients of a linear function with whole, uneven weights."""
 
     def total(x, kernel):
         y = convolve(x, kernel)
@@ -125,7 +125,7 @@ def test_without_a_stride_it_is_turned_for_few_features_alone():
     gradient = gradients_of(convolve)
     assert is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
     assert not is_turned(gradient, *operands(2, 6, 1, 3, 8, dims=2))
-    # It would need padding of its own.
+    # It would need additional padding.
     convolve = functools.partial(ops.conv, strides=1, padding="valid")
     gradient = gradients_of(convolve)
     assert not is_turned(gradient, *operands(2, 6, 8, 3, 1, dims=2))
@@ -251,7 +251,7 @@ def test_training_takes_the_same_way(train, monkeypatch):
     expected = convolutional()
     train(expected)
     for a, b in zip(found.weights, expected.weights, strict=True):
-        # A few steps, each of which rounds sums of some hundred terms.
+        # A few steps; each rounds sums of some hundred terms.
         np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-5)
 
 
@@ -286,7 +286,7 @@ def test_what_cannot_be_rewritten_runs_as_it_is(error, monkeypatch):
         RuntimeWarning, match=rf"failed with {error.__name__}: unknown\. Train"
     ) as warned:
         found = trained()
-    # It records those that the suite passes over as well.
+    # It also records the warnings that the suite ignores.
     assert [w.category for w in warned].count(RuntimeWarning) == 1
     for a, b in zip(found, expected, strict=True):
         # The same operations, which XLA may fuse in another way.
@@ -302,7 +302,7 @@ def test_an_error_of_the_function_itself_is_no_warning():
 
 
 def spied_on(monkeypatch):
-    """Of each step that training traces, whether it is rewritten."""
+    """For each step that training traces, whether it is rewritten."""
     seen = []
 
     def spied(step):

@@ -1,4 +1,4 @@
-"""A model as a joint distribution, on which TFP's own samplers run."""
+"""A model as a joint distribution, which TFP's samplers accept."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What `keras_internals` takes of private Keras is still there."""
+"""The parts of private Keras that `keras_internals` uses still exist."""
 
 import itertools
 import subprocess
@@ -132,7 +132,7 @@ def in_a_new_process(code):
 
 
 def test_an_older_or_newer_keras_is_no_reason_to_fail():
-    """Without the adapter, and without a loss, all works, if not as fast."""
+    """Without the adapter, and without a loss, all works, only slower."""
     done = in_a_new_process("""
 
         import sys

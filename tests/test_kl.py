@@ -1,4 +1,4 @@
-"""KL divergences between every spelling of a Gaussian, against numpy."""
+"""KL divergences between all classes of Gaussians, against numpy."""
 
 import functools
 import itertools
@@ -26,7 +26,7 @@ DIAGONAL = {
 
 @functools.cache
 def compiled(q, p):
-    """The divergence between two spellings, of means and deviations."""
+    """The divergence between two classes, from means and deviations."""
     return jit(
         lambda mq, sq, mp, sp: kl_divergence(
             DIAGONAL[q](mq, sq), DIAGONAL[p](mp, sp)

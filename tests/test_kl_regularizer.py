@@ -1,4 +1,4 @@
-"""The KL divergence in the loss of any model: the true mean, and once."""
+"""The KL divergence in the loss of any model: the true mean, counted once."""
 
 import warnings
 
@@ -71,7 +71,7 @@ WAYS = pytest.mark.parametrize("way", ["regularizer", "add_loss"])
     "last", ["MultivariateNormalDiag", "IndependentNormal"]
 )
 def test_fit_adds_the_mean_divergence_once(way, last):
-    """Whatever the batch, and beside another loss of the model."""
+    """For any batch, and together with another loss of the model."""
     model = encoder(way, getattr(layers, last), use_exact_kl=True)
     model.add(keras.layers.Dense(1))
     q = keras.Sequential(model.layers[:2])
@@ -109,7 +109,7 @@ def test_the_estimate_is_right_on_average(way, points):
     q = model(x)
     (loss,) = model.losses
     loc, scale = numpy(q.mean())[0], numpy(q.stddev())[0]
-    # log q - log p for draws of N(loc, scale), worked out by numpy.
+    # log q - log p for draws of N(loc, scale), computed by numpy.
     z = loc + scale * np.random.default_rng(0).normal(size=(100_000, 2))
     ratio = (
         -0.5 * ((z - loc) / scale) ** 2
@@ -124,7 +124,7 @@ def test_the_estimate_is_right_on_average(way, points):
 
 @WAYS
 def test_every_step_estimates_with_noise_of_its_own(way):
-    """Also where the step is compiled: the seed's state is Keras' to see."""
+    """Also where the step is compiled: Keras sees the state of the seed."""
     model = encoder(way)
     x = data()
     model.compile(keras.optimizers.SGD(0.0))
@@ -204,7 +204,7 @@ def test_a_learned_prior_trains_and_is_saved(way, tmp_path):
     assert any(w is learned.loc for w in model.trainable_weights)
     x = data()
     # The gradient is the prior's mean minus that of the posteriors, so that a
-    # step of this size goes all the way.
+    # step of this size reaches the optimum.
     model.compile(keras.optimizers.SGD(1.0))
     model.fit(x, batch_size=BATCH, verbose=0)
     np.testing.assert_allclose(
@@ -310,14 +310,14 @@ def test_variables_that_keras_would_not_see():
     reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
 )
 def test_what_the_originals_add():
-    """Twice the mean by a regularizer, the sum by the layer: not here."""
+    """tfp.layers adds twice the mean, or the sum: we do not."""
     import tf_keras
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_probability as tfp
     tfpl = tfp.layers
-    # In the one spelling whose divergence TFP knows.
+    # In the one class whose divergence TFP knows.
     b = tfd.Independent(tfd.Normal(np.zeros(2, "float32"), 2.0), 1)
     x = data()
     found = {}

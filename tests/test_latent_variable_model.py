@@ -66,7 +66,7 @@ class WithClassifier(VAE):
 def test_a_layer_added_by_a_subclass_trains_and_is_saved(tmp_path):
     model = WithClassifier(*networks(), seed=1)
     assert model.built
-    assert model.extra.built  # else Keras could not load its weights
+    assert model.extra.built  # otherwise Keras could not load its weights
     before = numpy(model.extra.kernel).copy()
     trained(model)
     assert (numpy(model.extra.kernel) != before).any()
@@ -112,7 +112,7 @@ def test_build_of_a_subclass_may_read_its_attributes(built, tmp_path):
 
 @keras.saving.register_keras_serializable("tests")
 class Refusing(VAE):
-    """Refuses, by an attribute of its own, what it is not for."""
+    """Refuses some data, by its own attribute."""
 
     def __init__(self, encoder, decoder, limit=10.0, **kwargs):
         super().__init__(encoder, decoder, **kwargs)
@@ -142,7 +142,7 @@ def test_the_look_at_the_data_asks_what_a_subclass_overrides(tmp_path):
 
 
 class Mixin(abc.ABC):  # noqa: B024
-    """With a metaclass and an `__init__` of its own, before `VAE`'s."""
+    """With its own metaclass and `__init__`, before those of `VAE`."""
 
     def __init__(self, *args, note=None, **kwargs):
         super().__init__(*args, **kwargs)

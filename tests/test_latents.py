@@ -199,9 +199,9 @@ def test_power_spherical_gradients_are_finite():
 
 
 def test_power_spherical_draws_have_finite_gradients():
-    """Also where t rounds to 1 or -1, as of TFP's own some of these do.
+    """Also where t rounds to 1 or -1, as some of TFP's own draws do.
 
-    And finite densities: the gradient in k is one, log(1 + t).
+    Densities are finite too, since the gradient in k is log(1 + t).
     """
     k = np.repeat(np.linspace(-10, 10, 21, dtype="float32"), 2000)
     params = np.stack([np.ones_like(k), np.full_like(k, 0.5), k], -1)
@@ -298,7 +298,7 @@ def test_straight_through_draws_are_one_hot_with_the_relaxed_gradient():
         hard(LOGITS).log_prob(z)
 
 
-# TFP's own, of draws of classes on JAX.
+# A warning of TFP when it draws classes on JAX.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype .*int64")
 def test_temperature_follows_its_schedule_and_is_saved(tmp_path):
     schedule = LinearWarmup(num_steps=4, start=1.0, end=0.5)

@@ -161,7 +161,7 @@ def test_learned_and_shared_delta():
 @pytest.mark.parametrize("name", ["normal", "laplace", "huber"])
 @pytest.mark.parametrize("tails", [0.0, 0.3])
 def test_optimal_scale_maximises_the_likelihood(name, tails):
-    """Against SciPy's scalar maximiser, of the density restated above."""
+    """Against SciPy's scalar maximiser of the density restated above."""
     rng = np.random.default_rng(2)
     loc = rng.normal(size=(8, 10)).astype("float32")
     x = loc + 0.3 * rng.normal(size=(8, 10)).astype("float32")
@@ -447,7 +447,7 @@ def test_another_wrong_width_is_not_explained(width):
     layer = layers.IndependentNormal(3, scale="shared")
     with pytest.raises(ValueError, match=f"{width}. End the layer before"):
         layer(np.zeros((2, width), "float32"))
-    # Three channels of another map are no channels of the event.
+    # Three channels of another map are not channels of the event.
     with pytest.raises(ValueError, match=r"3\. End the layer before"):
         layers.IndependentNormal((4, 4, 3))(np.zeros((2, 5, 5, 3), "float32"))
 
@@ -469,7 +469,7 @@ def test_another_wrong_width_is_not_explained(width):
     ],
 )
 def test_a_distribution_has_the_name_of_its_layer(layer):
-    """Messages then name what the user wrote, and not how it is made."""
+    """Messages then name what the user wrote, not the class inside."""
     params = np.zeros((2, layer.num_parameters), "float32")
     assert layer(params, training=True).name == type(layer).__name__
 

@@ -1,4 +1,4 @@
-"""Our distributions at the ends of the numbers, and differentiated twice.
+"""Our distributions at the limits of numbers, and differentiated twice.
 
 Each limit has its oracle in a closed form of TFP or SciPy, each derivative in
 finite differences in float64.
@@ -73,7 +73,7 @@ def second_derivative(function, arguments, i, j):
     [(Barron, 1.3), (Barron, 2.6), (Huber, 0.8), (gibbs, 1.3)],
 )
 def test_second_derivatives_equal_finite_differences(make, shape, what):
-    """In the shape, where the inverse of the cdf is found numerically."""
+    """Derivatives in the shape, with a numerical inverse of the cdf."""
     h = 1e-5
     with float64():
         arguments = [np.float64(v) for v in (0.3, 1.7, shape)]
@@ -93,7 +93,7 @@ def test_second_derivatives_equal_finite_differences(make, shape, what):
 
 
 def test_the_second_derivative_that_was_wrong():
-    """-2.230 it was, where finite differences give 1.521."""
+    """It was -2.230; finite differences give 1.521."""
     with float64():
         arguments = [np.float64(v) for v in (0.3, 1.7, 1.3)]
         found = second_derivative(
@@ -145,7 +145,7 @@ def test_where_the_energy_overflows_it_is_that_of_a_normal(name):
 
 
 def test_energies_of_the_largest_residuals():
-    """rho = log(1 + r**2 / 2), and |r| to first order, of alpha 0 and 1."""
+    """rho = log(1 + r**2 / 2) for alpha 0, and about |r| for alpha 1."""
     y = np.array([1e20, 1e30, 3e38], np.float32)
     exact = scipy.stats.cauchy(0, math.sqrt(2)).logpdf(y.astype("float64"))
     ours = Barron(np.float32(0), 1.0, 0.0)
@@ -215,7 +215,7 @@ def test_discretized_where_the_quotient_overflows(loc, scale, at):
     assert float(found.mean()) == float(found.mode()) == at
     assert float(found.variance()) == float(found.entropy()) == 0
     if scale < 1e-18:
-        return  # its square underflows, by which JAX divides in a gradient
+        return  # its square underflows, and a gradient on JAX divides by it
     for method in ("log_prob", "prob", "cdf", "log_cdf", "mean", "entropy"):
         for gradient in gradients(
             lambda *p, method=method: (
@@ -239,11 +239,11 @@ def test_discretized_of_the_widest_scales():
 
 
 def test_moments_of_huber_do_not_overflow_by_the_way():
-    # As good as Laplace of scale 1: the variance is 2.
+    # Practically a Laplace of scale 1: the variance is 2.
     tiny = Huber(0.0, 1e-20, 1e-20)
     np.testing.assert_allclose(numpy(tiny.variance()), 2.0, rtol=1e-6)
     np.testing.assert_allclose(numpy(tiny.stddev()), math.sqrt(2), rtol=1e-6)
-    # As good as normal.
+    # Practically a normal.
     huge = Huber(0.0, 1e20, 50.0)
     np.testing.assert_allclose(numpy(huge.stddev()), 1e20, rtol=1e-6)
     wide = Barron(0.0, 1e20, 2.0)
@@ -253,7 +253,7 @@ def test_moments_of_huber_do_not_overflow_by_the_way():
     (slope,) = gradients(
         lambda delta: Huber(0.0, delta, delta).variance(), np.float32(1e-20)
     )
-    # Of a Laplace of that scale: 2, whatever delta, up to 1e-20.
+    # The variance of a Laplace of that scale: 2 for any delta up to 1e-20.
     assert abs(slope) * 1e-20 < 1e-4
 
 
@@ -369,7 +369,7 @@ def test_a_parameter_is_worked_out_twice_at_most(make, values):
 
 
 def test_fits_are_the_likeliest():
-    """None near by, nor by SciPy's simplex, is likelier."""
+    """No nearby value, nor SciPy's simplex, has a higher likelihood."""
     rng = np.random.default_rng(0)
     y = np.stack([rng.laplace(1, 2, 300), rng.gumbel(-50, 0.1, 300)], 1)
     for make in (AsymmetricLaplace, HyperbolicSecant):

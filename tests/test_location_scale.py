@@ -1,4 +1,4 @@
-"""What every family on the real line owes TFP, one table row a family."""
+"""The contract of TFP for every family on the real line, one row per family."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ def charbonnier(r):
     return ops.sqrt(1.0 + r * r)
 
 
-# What makes it of loc and scale, and a value of each shape parameter.
+# Its constructor from loc and scale, and a value of each shape parameter.
 FAMILIES = {
     "Huber": (Huber, {"delta": 1.345}),
     "HyperbolicSecant": (HyperbolicSecant, {}),
@@ -66,7 +66,7 @@ def test_dtype_is_kept(family, shapes, dtype):
     y = np.float32([-3.0, 0.0, 0.5, 20.0])
     methods = ("log_prob", "prob", "cdf", "log_cdf", "survival_function")
 
-    # One by one, each would be compiled for itself on JAX.
+    # One by one, each would be compiled separately on JAX.
     @fast
     def everything(seed):
         parameters = {"loc": 0.0, "scale": 1.0, **shapes}
@@ -91,7 +91,7 @@ def test_dtype_is_kept(family, shapes, dtype):
     with float64():
         results = everything(tfp_seed(3))
     expected = reference(ops.convert_to_tensor(y))
-    # A few roundings of the type.
+    # A few roundings of the dtype.
     tolerance = {"float16": 5e-3, "bfloat16": 4e-2}.get(dtype, 1e-5)
     for name, value in results.items():
         assert keras.backend.standardize_dtype(value.dtype) == dtype, name

@@ -76,7 +76,7 @@ class TestNegativeLogLikelihood:
         for shape in (5,), (5, 1):
             found = numpy(loss(batch["y"], p, w.reshape(shape)))
             expected = reduced(each, w)
-            # Without a reduction Keras gives what has the shape of the weights.
+            # Without a reduction Keras returns the shape of the weights.
             np.testing.assert_allclose(
                 found.reshape(expected.shape), expected, rtol=1e-5
             )
@@ -172,7 +172,7 @@ class TestInAModel:
 
     @staticmethod
     def ready(model: keras.Model, data: tuple[np.ndarray, ...]) -> None:
-        """What the docstring asks for before `fit` on JAX."""
+        """What the docstring requires before `fit` on JAX."""
         x, y, _ = data
         model.compute_loss(y=y[:1], y_pred=model(x[:1]))
 
@@ -188,7 +188,7 @@ class TestInAModel:
         self.ready(model, data)
         w = model.get_weights()[0].astype("float64")
         each = -scipy.stats.norm.logpdf(y, x @ w).sum(1)
-        # One step on all data, of which Keras reports the loss before.
+        # One step on all data; Keras reports the loss before it.
         history = model.fit(
             x, y, batch_size=8, sample_weight=weight, shuffle=False, verbose=0
         )
@@ -268,7 +268,7 @@ def counts(
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A loss, how to draw y_pred and y, and what an element lacks."""
+    """A loss, how to draw y_pred and y, and the constant of an element."""
 
     loss: Any
     instance: keras.losses.Loss
@@ -362,7 +362,7 @@ CASES = {
         constant=lambda y: scipy.special.gammaln(y + 1.0) + EPSILON,
     ),
 }
-# One, as each is compiled anew. Classes are on the last axis.
+# One, since each is compiled separately. Classes are on the last axis.
 SHAPE = (2, 2, 5)
 
 
@@ -379,7 +379,7 @@ def log_mass(density: Callable[[float], float]) -> float:
 
 
 def constant_of(case: Case, y: np.ndarray) -> np.ndarray:
-    """Of each element: log Z by SciPy's quadrature, or in closed form."""
+    """log Z of each element by SciPy's quadrature, or in closed form."""
     if case.constant is not None:
         return case.constant(y.astype("float64"))
     return np.full(y.shape, log_mass(case.density))
@@ -409,7 +409,7 @@ def compiled(name: str) -> Callable[..., Any]:
 
     def three(y: Any, y_pred: Any) -> tuple[Any, ...]:
         p = likelihood.distribution(y_pred)
-        # The loss checks shapes and dtypes on its way.
+        # The loss checks shapes and dtypes while it runs.
         ours = NegativeLogLikelihood("none")(y, p)
         return loss_sum(case, y, y_pred), ours, likelihood.constant(y)
 
@@ -430,7 +430,7 @@ class TestLikelihoodFromLoss:
         each = constant_of(case, y)
         lacks = over_event(each)
         np.testing.assert_allclose(constant, lacks, rtol=1e-5, atol=1e-5)
-        # Of large counts, terms of float32 of some thousand cancel.
+        # For large counts, float32 terms of some thousand cancel.
         slack = 2e-5 + 5e-7 * over_event(np.abs(each))
         error = np.abs(ours - (keras_loss + lacks))
         assert (error <= slack + 2e-5 * np.abs(ours)).all()

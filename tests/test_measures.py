@@ -1,4 +1,4 @@
-"""Measures of a model against ones worked out in float64.
+"""Measures of a model against values computed in float64.
 
 The decoder is x = W z + b + noise, with orthogonal columns of W, so that the
 exact posterior has independent coordinates. The third column is zero.
@@ -40,7 +40,7 @@ def posterior_mean(x):
 
 
 class Encoder(keras.layers.Layer):
-    """The exact mean, shifted, with a family and a scale of choice."""
+    """The exact mean, shifted, with a chosen family and scale."""
 
     def __init__(self, family=tfd.MultivariateNormalDiag, scale=None, shift=0):
         super().__init__()
@@ -101,7 +101,7 @@ def test_kl_per_dimension_in_closed_form():
 
 
 def test_kl_per_dimension_by_monte_carlo():
-    """Of a logistic from a normal: -log s - 2 + log(2 pi) / 2 + E z**2 / 2."""
+    """Logistic from normal: -log s - 2 + log(2 pi) / 2 + E z**2 / 2."""
     vae = model(family=independent_logistic, scale=[0.3, 0.5, 1.0])
     mean, scale = posterior_mean(X), np.array([0.3, 0.5, 1.0])
     exact = np.log(2 * np.pi) / 2 - np.log(scale) - 2
@@ -136,14 +136,14 @@ def test_active_units_are_those_of_numpy():
 
 @pytest.mark.parametrize("rows", [8192, 300])
 def test_rate_and_distortion(rows, monkeypatch):
-    """Their sum is -log p(x), the posterior being exact; also in chunks."""
+    """Their sum is -log p(x), since the posterior is exact; also in chunks."""
     monkeypatch.setattr("tfp_vae.evaluation.batches.ROWS", rows)
     samples = 200
     found = rate_distortion(RIGHT, X, samples, batch_size=16, seed=0)
     mean = posterior_mean(X)
     rate = (mean**2 + VARIANCE - 1 - np.log(VARIANCE)).sum(1) / 2
     np.testing.assert_allclose(found.rate, rate, rtol=1e-4)
-    # The variance of a quadratic form in z: log p(x|z) is one.
+    # The variance of log p(x|z), a quadratic form in z.
     slope = (X - B - mean @ W.T) @ W * np.sqrt(VARIANCE) / NOISE**2
     curvature = (W**2).sum(0) * VARIANCE / NOISE**2
     variance = (slope**2 + curvature**2 / 2).sum(1)
@@ -157,9 +157,9 @@ def test_rate_and_distortion(rows, monkeypatch):
 
 
 def test_aggregate_posterior_by_quadrature(monkeypatch):
-    """Over a plane, of posteriors whose two coordinates depend on each other.
+    """On a plane, with posteriors whose two coordinates depend on each other.
 
-    Small blocks, so that draws and posteriors each come in several.
+    Blocks are small, so that draws and posteriors need several each.
     """
     monkeypatch.setattr("tfp_vae.evaluation.latents._PAIRS", 16 * 2 * 1000)
     tril = np.array([[0.4, 0.0], [0.3, 0.5]])
@@ -188,14 +188,14 @@ def test_aggregate_posterior_by_quadrature(monkeypatch):
         spread = (weights * terms**2).sum((1, 2)) - each**2
         error = np.sqrt(spread.sum() / samples) / len(x)
         assert abs(getattr(found, name) - each.mean()) < 5 * error
-        # Draws within an example add a hundredth or two of the variance.
+        # Draws of the same example add one or two per cent of the variance.
         assert getattr(found, f"{name}_error") == pytest.approx(
             each.std(ddof=1) / np.sqrt(len(x)), rel=0.1
         )
 
 
 def test_mutual_information_is_at_most_log_n():
-    """Posteriors that do not overlap tell each example."""
+    """Posteriors that do not overlap identify each example."""
     vae = model(scale=[1e-3] * L)
     found = aggregate_posterior(vae, X, seed=0)
     assert found.mutual_information == pytest.approx(np.log(50), abs=1e-5)
@@ -283,7 +283,7 @@ def test_the_transform_is_uniform_for_a_model_that_is_right():
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_the_transform_shows_a_wrong_spread(factor):
-    """Much too narrow is high at the ends, too wide high in the middle."""
+    """Much too narrow: high at the ends; too wide: high in the middle."""
     found = probability_integral_transform(
         model(factor * NOISE), data(500), seed=0
     )
@@ -308,7 +308,7 @@ def test_many_draws_crowd_about_one_half():
 )
 @pytest.mark.parametrize("right", [True, False])
 def test_the_transform_of_outcomes_is_randomised(head, bias, draw, right):
-    """The decoder ignores z, so any posterior is right, and any S."""
+    """The decoder ignores z, so any posterior and any S are right."""
     bias = np.full(D, bias if right else bias - 0.5)
     vae = VAE(Encoder(), decoder(head, 0 * W.T, bias))
     x = draw.rvs((500, D), random_state=0).astype("float32")
@@ -349,7 +349,7 @@ def test_no_transform_without_independent_elements_and_cdf(make, message):
 @pytest.mark.filterwarnings("ignore:An estimate of log p:UserWarning")
 @pytest.mark.parametrize("initial", ["posterior", "prior"])
 def test_annealing_covers_what_a_bad_encoder_misses(initial):
-    """A tenth of the width, and five of its standard deviations aside."""
+    """A tenth of the width, and shifted by five of its standard deviations."""
     bad = model(scale=0.1 * np.sqrt(VARIANCE), shift=0.5 * np.sqrt(VARIANCE))
     exact = EVIDENCE.logpdf(X)
     missed = bad.marginal_log_likelihood(X, 1000, seed=0)
@@ -365,14 +365,14 @@ def test_annealing_covers_what_a_bad_encoder_misses(initial):
     assert abs(error.mean()) < 0.3
     if initial == "prior":
         scores = error / found.standard_error
-        # Of 16 chains they follow Student's t, of standard deviation 1.07.
+        # With 16 chains they follow Student's t, of standard deviation 1.07.
         assert abs(scores.mean()) < 5 * 1.07 / np.sqrt(len(X))
         assert 0.6 < scores.std() < 1.6
         assert found.standard_error.max() < 0.3
 
 
 def test_weights_of_annealing_are_right_on_average():
-    """Over 400 examples, of so few steps that a wrong kernel shows."""
+    """Over 400 examples, with so few steps that a wrong kernel shows."""
     x = data(400)
     found = annealed_importance_sampling(
         RIGHT, x, num_steps=20, initial="prior", batch_size=400, seed=0
@@ -393,7 +393,7 @@ def test_annealing_from_the_exact_posterior_is_exact():
 
 
 def test_an_estimate_by_annealing_that_is_too_low_is_told():
-    """From the prior, in two steps that lead nowhere, to data far out."""
+    """From the prior, in two useless steps, to data far out."""
     far = (B + 5 * (X - B)).astype("float32")
     with pytest.warns(UserWarning, match="below importance_bound in") as told:
         found = annealed_importance_sampling(
@@ -427,7 +427,7 @@ def test_bidirectional_bounds_hold_the_evidence(initial):
         spread = found.lower.std() / np.sqrt(200)
         assert found.lower.mean() < -EVIDENCE.entropy() + 4 * spread
         assert found.upper.mean() > -EVIDENCE.entropy() - 4 * spread
-    # Both bounds are of the same examples, which drop out of the gap.
+    # Both bounds have the same examples, which cancel in the gap.
     assert short.gap.mean() > 4 * short.gap.std() / np.sqrt(200)
     assert abs(long.gap.mean()) < 0.4 * short.gap.mean()
 
@@ -476,7 +476,7 @@ def test_progress_shows(capsys):
 
 
 class Mine(keras.Model):
-    """No VAE, but with the three methods."""
+    """Not a VAE, but with the three methods."""
 
     def __init__(self, encoder, decoder):
         super().__init__()
@@ -519,8 +519,8 @@ WITH_TARGET = [
 ]
 MEASURES = [*WITH_TARGET, kl_per_dimension, units, aggregate_posterior]
 
-# Equal figures are compared, which need not be good ones: the posterior is not
-# that of the targets.
+# The figures must be equal, but need not be good: the posterior is not that of
+# the targets.
 UNTRUSTED = pytest.mark.filterwarnings(
     "ignore:An estimate of log p:UserWarning"
 )
@@ -601,7 +601,8 @@ def test_the_target_of_the_likelihood_is_y():
     np.testing.assert_allclose(
         found.values, scipy.stats.norm.cdf(y, B, NOISE), atol=1e-5
     )
-    # From the prior each weight is the density of y, which z does not move.
+    # From the prior each weight is the density of y, which does not depend on
+    # z.
     found = annealing_from_the_prior(vae, X, y=y, seed=0)
     np.testing.assert_allclose(found.log_likelihood, exact.sum(1), rtol=1e-4)
     # The posterior is the prior.
@@ -630,7 +631,7 @@ def test_the_target_of_the_likelihood_is_y():
 
 
 class Batches:
-    """A loader of another library: it can be gone through again."""
+    """A loader of another library: it can be iterated again."""
 
     def __init__(self, *items):
         self.items = items

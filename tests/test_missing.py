@@ -1,4 +1,4 @@
-"""Data with gaps: densities of what was observed, and what fills them."""
+"""Data with gaps: densities of the observed elements, and imputation."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def vae():
     return model
 
 
-# The model of which everything is known. Float32: 1e-4 of numbers of order 10.
+# The model in which everything is known. Float32: 1e-4 of numbers of order 10.
 
 
 def test_marginal_log_likelihood_is_exact(vae):
@@ -41,7 +41,8 @@ def test_marginal_log_likelihood_is_exact(vae):
 
 
 def test_bounds_are_exact(vae):
-    # With the exact posterior every importance weight is p(x): so is the bound.
+    # With the exact posterior every importance weight is p(x), and the bound
+    # too.
     elbo = vae.evaluate(X, verbose=0, return_dict=True)["loss"]
     many = evaluation.rate_distortion(vae, X, num_samples=4000, seed=0)
     # The KL is exact, the distortion a mean of 4,000 draws.
@@ -97,7 +98,7 @@ def test_chunks_do_not_change_the_answer(vae, monkeypatch):
 
 
 def test_gradients_are_those_of_what_was_observed():
-    """Of a mask, the gradient of the sub-problem; of the rest, exactly 0."""
+    """Observed: the gradient of the sub-problem; missing: exactly 0."""
     rng = np.random.default_rng(0)
     loc = rng.normal(size=(1, 3)).astype("float32")
     scale = np.array([[0.5, 1e-3, 2.0]], "float32")
@@ -171,7 +172,7 @@ KINDS = {
     "multivariate": _normal,
     "composite": _composite,
 }
-# Outcomes of those that do not take all positive numbers.
+# Outcomes of kinds that do not take all positive numbers.
 VALUES = {
     "beta": [0.3, 0.8, 0.5, 0.9],
     "poisson": [1.0, 0.0, 3.0, 2.0],
@@ -202,7 +203,7 @@ def test_density_is_that_of_the_sub_problem(kind, marker):
         assert (gradient[~MASKS] == 0).all()
 
     def parts(p):
-        """Of each mask, the density that is made of its columns alone."""
+        """For each mask, the density of only its columns."""
         return ops.stack(
             [
                 make(p, np.flatnonzero(mask)).log_prob(x[mask])
@@ -212,7 +213,7 @@ def test_density_is_that_of_the_sub_problem(kind, marker):
 
     exact = numpy(fast(parts)(ops.convert_to_tensor(p[0])))
     assert found[0] == pytest.approx(0.0, abs=1e-6)
-    # Float32, of sums of four terms of order 10.
+    # Float32, for sums of four terms of order 10.
     np.testing.assert_allclose(found[1:], exact, rtol=1e-4, atol=1e-5)
 
 
@@ -422,7 +423,7 @@ def test_figures_of_evaluation_leave_gaps_out(vae):
     np.testing.assert_allclose(annealed.log_likelihood, EXACT[:4], atol=0.7)
 
 
-# What is refused, and how.
+# Errors and their messages.
 
 
 @pytest.mark.parametrize(
@@ -571,7 +572,7 @@ def test_a_pipeline_that_shuffles_keeps_its_rows(vae):
         [np.array_equal(row[s], x[s]) for x, s in zip(X, seen, strict=True)]
         for row in filled
     ]
-    # All but the one with nothing observed, which any row agrees with.
+    # All except the row with nothing observed, which fits any row.
     assert sorted(np.flatnonzero(r)[-1] for r in rows if sum(r) > 1) == [
         *range(1, len(X))
     ]
@@ -580,7 +581,7 @@ def test_a_pipeline_that_shuffles_keeps_its_rows(vae):
 _CLASSES = {
     "categorical": lambda n: tfd.Categorical(probs=_all([0.4, 0.1, 0.5], n)),
     "ordered": lambda n: tfd.OrderedLogistic(_all([-3.0, -2.0], n), 1.0),
-    # Of mean 1.05.
+    # The mean is 1.05.
     "mixture": lambda n: tfd.MixtureSameFamily(
         tfd.Categorical(probs=[0.5, 0.5]),
         tfd.Categorical(probs=_all([[0.5, 0.0, 0.5], [0.4, 0.1, 0.5]], n)),
@@ -589,7 +590,7 @@ _CLASSES = {
 
 
 def _all(values, rows):
-    """The same for each of two elements of so many rows."""
+    """The same distribution for two elements in each row."""
     values = np.float32(values)
     return ops.broadcast_to(values, (rows, 2, *values.shape))
 
@@ -641,7 +642,7 @@ def test_a_gap_beside_a_power_law_has_no_gradient():
 
 
 def test_factors_that_are_large_beside_the_noise():
-    """Of one factor, against float64."""
+    """A low-rank normal with one factor, against float64."""
     rng = np.random.default_rng(0)
     factor = (10 * rng.normal(size=(6, 2))).astype("float32")
     noise = np.full(6, 1e-3, "float32")
@@ -664,7 +665,7 @@ def test_factors_that_are_large_beside_the_noise():
         whole = covariance[:, o] @ np.linalg.solve(part, row[o])
         # Float32 has x to 1e-6; solving for the factors costs three digits.
         np.testing.assert_allclose(mean, whole, rtol=1e-3, atol=1e-2)
-    # A quadratic form of x / sqrt(noise), numbers of 1e3: 1e6 times epsilon.
+    # A quadratic form of x / sqrt(noise), of size 1e3: 1e6 times epsilon.
     np.testing.assert_allclose(numpy(found.log_prob(x)), exact, atol=0.5)
 
 
@@ -702,6 +703,6 @@ def test_bits_of_gaps_in_a_pipeline_are_counted_row_by_row():
 
     model = VAE(Standard(), Coins(), missing_values=NAN)
     bits = evaluation.bits_per_dimension(model, Turning(), 2, seed=0).bits
-    # Each coin is one bit, whatever is missing; of nothing there are none.
+    # Each coin is one bit for any mask; a row without coins has none.
     assert np.isnan(bits).sum() == 1
     np.testing.assert_allclose(bits[np.isfinite(bits)], 1.0, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The weights that come back after a NaN are the last good ones."""
+"""After a NaN the model gets the last good weights back."""
 
 import keras
 import numpy as np

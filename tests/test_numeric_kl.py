@@ -81,7 +81,7 @@ def test_agrees_with_scipy(a, b):
 
 
 def heavy_kl(a, b, scale):
-    """Of b's scale, on a grid of log r, which reaches r = 1e26 in float64."""
+    """In b's scale, on a grid of log r that reaches r = 1e26 in float64."""
     u = np.linspace(-25, 60, 40001)
     r = np.exp(u)
 
@@ -113,7 +113,7 @@ def test_heavy_tails_in_single_precision():
             Barron(0.0, 1.0, a), Barron(0.0, scale, b)
         )
     )
-    # Of the last it is only asked that the gradient is a number.
+    # For the last one only a finite gradient is required.
     parameters = np.array([*HEAVY, (0.01, 2.0, 2.0)], "float32").T
     exact = np.array([heavy_kl(*case) for case in HEAVY])
     # The docstring's 1e-5 (1 + KL).
@@ -124,7 +124,7 @@ def test_heavy_tails_in_single_precision():
 
 
 class Renamed(tfd.Normal):
-    """With the density of its base."""
+    """A subclass with the density of its base."""
 
 
 class Folded(tfd.Normal):
@@ -153,12 +153,12 @@ def test_of_equal_scales_in_closed_form():
     size = d.astype("float64")
     exact = size + 2 * np.log1p(np.exp(-size)) - 2 * math.log(2)
     exact[:3] = size[:3] ** 2 / 4
-    # Differences of log densities of about 1: of 1e-4 three digits are left.
+    # Differences of log densities of about 1: 1e-4 keeps three digits.
     np.testing.assert_allclose(numpy(found), exact, rtol=3e-3, atol=1e-12)
 
 
 def test_gradients_are_those_of_the_closed_form():
-    """tanh(d / 2) / scale in the location; Gauss's in both of his scales."""
+    """tanh(d / 2) / scale in the location; the normal's in both scales."""
     with float64():
         found = gradients(
             lambda loc, other: tfd.kl_divergence(

@@ -1,4 +1,4 @@
-"""The further objectives against numpy, tfp.vi and a model that is known."""
+"""The other objectives against numpy, tfp.vi and a known model."""
 
 import functools
 
@@ -38,7 +38,7 @@ def evidence():
 
 
 def true_posterior():
-    """Of z given x in the linear-Gaussian model: means and a Cholesky root."""
+    """z given x in the linear-Gaussian model: means and a Cholesky factor."""
     covariance = np.linalg.inv(np.eye(L) + W @ W.T / NOISE**2)
     loc = (X - MU) @ W.T @ covariance / NOISE**2
     return loc, np.linalg.cholesky(covariance)
@@ -55,7 +55,7 @@ def diagonal(loc, scale):
 
 
 def parameters(seed=1):
-    """Of posteriors near the true ones."""
+    """Parameters of posteriors near the true ones."""
     rng = np.random.default_rng(seed)
     loc, root = true_posterior()
     scale = np.sqrt((root**2).sum(1)) * rng.uniform(0.7, 1.5, (B, L))
@@ -109,7 +109,7 @@ def double(cls, *args, **kwargs):
 
 class TestBounds:
     def test_order_on_a_linear_gaussian_model(self):
-        """ELBO <= IWAE-5 <= IWAE-50 <= log p(x), each well apart."""
+        """ELBO <= IWAE-5 <= IWAE-50 <= log p(x), with clear gaps."""
         loc, scale = parameters()
         means, errors = [], []
         for samples, repeats in ((1, 4000), (5, 2000), (50, 1000)):
@@ -176,13 +176,13 @@ class TestBounds:
         expected = scipy.special.logsumexp(power * weights, 0) - np.log(7)
         np.testing.assert_allclose(objective, expected / power, rtol=1e-10)
         if abs(alpha) == 500:
-            # The largest, or smallest, but for log(7) / 500.
+            # The largest, or smallest, except for log(7) / 500.
             extreme = weights.max(0) if alpha < 0 else weights.min(0)
             np.testing.assert_allclose(objective, extreme, atol=0.01)
 
     @pytest.mark.parametrize("alpha", [0.0, 0.5, -2.0])
     def test_a_weight_of_zero(self, alpha):
-        """As where data are impossible given one draw of z."""
+        """For example, if data are impossible given one draw of z."""
         impossible = tfd.Independent(
             tfd.Uniform(np.float32([[[0.0]], [[5.0]]]), 10.0), 1
         )
@@ -206,18 +206,18 @@ class TestBounds:
             for alpha in (1 - 1e-9, 1.0, 1 + 1e-9)
         }
         np.testing.assert_allclose(at[1.0], weights.mean(0), rtol=1e-12)
-        # Off by power / 2 times the variance of the weights.
+        # The error is power / 2 times the variance of the weights.
         for alpha in (1 - 1e-9, 1 + 1e-9):
             near = weights.mean(0) + (1 - alpha) / 2 * weights.var(0)
             np.testing.assert_allclose(at[alpha], near, rtol=1e-12)
 
 
 def _bounds(samples, repeats, loc, scale):
-    """Importance-weighted bounds, of fresh samples each: `[repeats, B]`."""
+    """Importance-weighted bounds, each with new samples: `[repeats, B]`."""
     iwae = double(IWAE, samples)
     q = diagonal(loc, scale)
     z = q.sample(samples * repeats, seed=tfp_seed(1))
-    # The repeats beside the examples, as a larger batch.
+    # The repeats and the examples form a larger batch.
     z = ops.reshape(z, (samples, repeats * B, L))
     tiled = diagonal(np.tile(loc, (repeats, 1)), np.tile(scale, (repeats, 1)))
     terms = iwae(
@@ -230,7 +230,7 @@ def _bounds(samples, repeats, loc, scale):
 
 
 def vi_gradients(samples, estimator, stopped):
-    """Those of tfp.vi: in the posterior's parameters and the decoder's."""
+    """The gradients of tfp.vi in the parameters of posterior and decoder."""
 
     def loss(loc, scale, w):
         q = diagonal(loc, scale)
@@ -269,7 +269,7 @@ def our_gradients(objective, samples):
 
 
 class TestGradients:
-    """Float64: but for the order of sums the two are the same numbers."""
+    """Float64: except for the order of sums the two are the same numbers."""
 
     @pytest.mark.parametrize("samples", [1, 6])
     def test_standard(self, samples):
@@ -312,7 +312,7 @@ class TestGradients:
         assert abs(doubly[2] / standard[2] - 1).max() > 0.1
 
     def test_stl_of_several_samples(self):
-        """v_s d log w_s / dz: the standard one without the score, by hand."""
+        """v_s d log w_s / dz: the standard gradient without the score."""
 
         def without_score(loc, scale, w):
             q = diagonal(loc, scale)
@@ -332,7 +332,7 @@ class TestGradients:
             np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-11)
 
     def test_no_noise_is_left_at_the_true_posterior(self):
-        """With an orthogonal W the true posterior is of diagonal covariance."""
+        """With an orthogonal W the true posterior has a diagonal covariance."""
         w = np.linalg.qr(W.T)[0].T
         scale = np.full((B, L), (1 + NOISE**-2) ** -0.5)
         loc = (X - MU) @ w.T / (1 + NOISE**2)
@@ -354,7 +354,7 @@ class TestGradients:
                 assert largest < bound if bound else largest > 0.1
 
     def test_weights_of_examples_reach_the_marked_samples(self):
-        """An example of weight zero, and a negative one, scale as they must."""
+        """Examples of zero and of negative weight scale correctly."""
         weights = np.array([0.0, 1.0, 2.0, -1.0, 1e-30, 1.0])
 
         def loss(objective, loc, scale):
@@ -473,7 +473,7 @@ class TestPenalties:
         assert 0 < reports["mmd"] < 1
 
     def test_the_discrepancy_sees_the_prior(self):
-        """Over many draws it is small at the prior, and large away from it."""
+        """With many draws it is small at the prior, and large away from it."""
         rng = np.random.default_rng(4)
         for shift, low, high in ((0.0, 0.0, 0.02), (2.0, 0.3, 1.0)):
             loc = rng.normal(size=(B * 50, L)) + shift
@@ -616,7 +616,7 @@ def test_trains_is_saved_and_goes_on(name, tmp_path):
     again = keras.saving.load_model(tmp_path / "vae.keras", safe_mode=True)
     assert again.objective.get_config() == vae.objective.get_config()
     assert again.evaluate(DATA, verbose=0) == vae.evaluate(DATA, verbose=0)
-    # The step goes along, and with it schedules and draws from the prior.
+    # The step is saved, and with it schedules and draws from the prior.
     more, expected = fit(again, 1), fit(vae, 1)
     for term, values in expected.items():
         assert more[term] == pytest.approx(values, rel=1e-5)
@@ -732,7 +732,7 @@ class TestPriors:
         ],
         ids=["mixture", "vamp"],
     )
-    # After two epochs the posterior covers little, and it is said so.
+    # After two epochs the posterior covers little, and a warning says so.
     @pytest.mark.filterwarnings("ignore:An estimate of log p")
     def test_trained_saved_and_used(self, make, tmp_path):
         prior = make()

@@ -1,9 +1,9 @@
 """The losses that tutorials write by hand are ELBOs of ours, with some beta.
 
-Each is written here as it was published, but for `K` and `tf`, which are `ops`,
-and held to the ELBO with the likelihood, the beta and the constant that
-docs/losses.md gives it: in value, and in the gradients that reach decoder and
-encoder. The numbers and the code of that page are checked too.
+Each is written here as it was published, except that `K` and `tf` are `ops`,
+and compared with the ELBO with the likelihood, the beta and the constant of
+docs/losses.md: in value, and in the gradients that reach decoder and encoder.
+The numbers and the code of that page are checked too.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ L = keras.losses
 
 
 def keras_blog(x: Any, decoded: Any, z_mean: Any, z_log_sigma: Any) -> Any:
-    """The mean over the batch is that of `compile`."""
+    """The mean over the batch comes from `compile`."""
     xent_loss = L.binary_crossentropy(x, decoded)
     kl_loss = -0.5 * ops.mean(
         1 + z_log_sigma - ops.square(z_mean) - ops.exp(z_log_sigma), axis=-1
@@ -55,7 +55,7 @@ def keras_blog(x: Any, decoded: Any, z_mean: Any, z_log_sigma: Any) -> Any:
 
 
 def kl_sum(z_mean: Any, z_log_var: Any) -> Any:
-    """As the Keras example has it, [B]."""
+    """As in the Keras example, [B]."""
     return -0.5 * ops.sum(
         1 + z_log_var - ops.square(z_mean) - ops.exp(z_log_var), axis=-1
     )
@@ -143,7 +143,7 @@ class Row:
 
     Attributes:
         published: the loss, from x, the decoder's and the encoder's outputs.
-        loss: what one element of it is to Keras.
+        loss: the Keras loss of one element.
         reduction: of `effective_beta`, for an example of a given shape.
         shape: of an example, where it was published.
         latent_size: likewise.
@@ -241,9 +241,9 @@ def ours(row: Row, x: Any, decoded: Any, z_mean: Any, z_log_var: Any) -> Any:
 
 @functools.cache
 def compiled(name: str) -> Callable[..., Any]:
-    """As published, as ours, each with its gradients, and the constant.
+    """The published loss and ours, with gradients, and the constant.
 
-    From x and the rest; compiled once for all data of one shape.
+    A function of x and the rest; compiled once for all data of one shape.
     """
     row = ROWS[name]
 
@@ -275,8 +275,8 @@ def draw(
     return [part.astype("float32") for part in parts]
 
 
-# Sums of at most 4096 terms of one sign. Roundings of 6e-8 that add up at
-# random make 64 * 6e-8 = 4e-6 of them, and the terms have a few of their own.
+# Sums of at most 4096 terms of one sign. Random roundings of 6e-8 add up to
+# 64 * 6e-8 = 4e-6, and the terms have a few of their own.
 ROUNDINGS = 1e-5
 
 
@@ -332,7 +332,7 @@ def check(
         *map(ops.convert_to_tensor, parts)
     )
     assert_same(value, expected, constant)
-    # What is left where the gradient is a small difference: of x and `decoded`,
+    # The rounding where the gradient is a small difference: of x and `decoded`,
     # and of the variance and 1.
     data = 2.0 * row.spread * row.factor(shape[1:]) / shape[0]
     kl = row.beta(shape[1:], latent) * row.factor(shape[1:]) / shape[0]
@@ -363,7 +363,7 @@ def sampled(
 
 
 def log_normal_pdf(sample: Any, mean: Any, logvar: Any) -> Any:
-    """As the TensorFlow tutorial has it, [B]."""
+    """As in the TensorFlow tutorial, [B]."""
     log2pi = math.log(2.0 * math.pi)
     return ops.sum(
         -0.5 * ((sample - mean) ** 2.0 * ops.exp(-logvar) + logvar + log2pi),
@@ -387,7 +387,7 @@ def test_tensorflow_cvae(shape, latent):
     def published(kernel: Any, mean: Any, logvar: Any) -> Any:
         z = noise * ops.exp(logvar * 0.5) + mean
         x_logit = ops.reshape(z @ kernel, shape)
-        # What `tf.nn.sigmoid_cross_entropy_with_logits` documents.
+        # As documented for `tf.nn.sigmoid_cross_entropy_with_logits`.
         cross_ent = (
             ops.maximum(x_logit, 0)
             - x_logit * x
@@ -435,7 +435,7 @@ def test_gaussian_decoder_of_kingma_and_welling(shape, latent):
         )
         return -ops.mean(terms.objective)
 
-    # log sigma may take from the constant what it adds.
+    # log sigma may cancel with the constant.
     at = loc, log_var_x, mean, log_var
     assert_same_function(mine, published, *at, magnitude=x[0].size)
 
@@ -464,11 +464,11 @@ def test_the_layers_of_the_page_are_these_likelihoods(
     )
 
 
-# A beta beside a fixed scale is another scale.
+# A beta with a fixed scale is another scale.
 
 
 def normal_of(scale: float) -> tuple[Any, float, float]:
-    """Layer, its factor to a sum of squares, nats of an element it lacks."""
+    """Layer, its factor to a sum of squares, its constant per element."""
     layer = IndependentNormal(6, scale=scale)
     return layer, 2 * scale**2, math.log(scale * math.sqrt(2 * math.pi))
 
@@ -488,7 +488,7 @@ def huber_of(scale: float) -> tuple[Any, float, float]:
     ],
 )
 def test_a_beta_is_a_scale(name, likelihood, scale):
-    """The loss also is an ELBO at any other scale, with beta in proportion."""
+    """The loss is also an ELBO at any other scale, with a proportional beta."""
     row = ROWS[name]
     x, decoded, *encoded = draw(np.random.default_rng(4), (4, 6), 3)
     x, decoded = row.spread * x, row.spread * decoded
@@ -512,16 +512,16 @@ def test_a_beta_is_a_scale(name, likelihood, scale):
     assert_same_function(mine, published, *at, magnitude=factor * lacks)
 
 
-# The blog, which draws with another spread than its KL has.
+# The blog, which draws with a spread other than that of its KL.
 
 
 def kl_of_blog(mu: Any, tau: Any) -> Any:
-    """Of one coordinate with its standard deviation tau = exp(z_log_sigma)."""
+    """Penalty of one coordinate of deviation tau = exp(z_log_sigma)."""
     return (mu**2 + tau - 1 - mpmath.log(tau)) / 2
 
 
 def kl_of_draws(mu: Any, tau: Any) -> Any:
-    """Of what it draws, Normal(mu, tau), from the standard normal."""
+    """KL of what it draws, Normal(mu, tau), from the standard normal."""
     return (mu**2 + tau**2 - 1 - 2 * mpmath.log(tau)) / 2
 
 
@@ -554,7 +554,7 @@ def test_blog_charges_a_quarter_to_a_half_for_a_spread_below_one():
 
 
 def test_no_prior_has_the_penalty_of_the_blog():
-    """Whatever the prior p, and whatever the weight of the penalty.
+    """For any prior p, and any weight of the penalty.
 
     C = E[-log p(z)] over z ~ Normal(mu, tau) obeys dC/dtau = tau d2C/dmu2, and
     weight * penalty = C - log tau up to a constant. So the weight is one for
@@ -573,7 +573,7 @@ def test_no_prior_has_the_penalty_of_the_blog():
     np.testing.assert_allclose(blog, [2.0, 1.0, 2.0 / 7.0], rtol=1e-9)
 
 
-# The Huber loss with a scale or a threshold that is learned.
+# The Huber loss with a learned scale or threshold.
 
 
 @pytest.fixture(scope="module")
@@ -596,7 +596,7 @@ def normalized(r: Any, scale: Any, delta: Any) -> Any:
 
 
 def test_unnormalized_huber_runs_away(residuals):
-    """To an infinite scale, and to a threshold of 0: both make it 0."""
+    """With an infinite scale, or a threshold of 0, it becomes 0."""
     for scale in np.float32([1e-3, 1.0, 1e3]):
         (slope,) = gradients(lambda s: unnormalized(residuals, s, 1.345), scale)
         assert slope < 0
@@ -658,7 +658,7 @@ def test_normalized_huber_has_an_optimum(residuals):
 
 
 def test_the_table_of_the_page():
-    """Its last two columns, and that it has each loss that is tested."""
+    """Its last two columns, and whether it has each tested loss."""
     lines = [line for line in PAGE.splitlines() if line.startswith("| ")]
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
     found = {name: rest[-2:] for name, *rest in cells[1:]}
@@ -669,7 +669,7 @@ def test_the_table_of_the_page():
         ]
         for name, row in ROWS.items()
     }
-    # Those with a test of their own, which takes beta = 1.
+    # Losses with a separate test, which takes beta = 1.
     expected["TensorFlow CVAE"] = ["784, 2", "1"]
     expected["Kingma and Welling, C.2"] = ["560, 2", "1"]
     assert {k: v for k, v in found.items() if k != "---"} == expected

@@ -1,4 +1,4 @@
-"""Two replicas train as one device does, and draw noise of their own."""
+"""Two replicas train like one device, and draw different noise."""
 
 import contextlib
 
@@ -32,7 +32,7 @@ def model(posterior, steps=1):
     decoder = keras.Sequential(
         [
             keras.Input((L,)),
-            # A regularizer is scaled by the replicas as the objective is.
+            # A regularizer is scaled by the replicas like the objective.
             keras.layers.Dense(2 * D, kernel_regularizer="l2"),
             layers.IndependentNormal(D),
         ]
@@ -48,8 +48,8 @@ def two_devices():
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        # The default all-reduce numbers its collectives for the process: a
-        # second strategy in it would meet those of the first.
+        # The default all-reduce numbers its collectives per process: a second
+        # strategy would use the numbers of the first.
         strategy = tf.distribute.MirroredStrategy(
             ["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice()
         )
@@ -108,5 +108,5 @@ def test_replicas_draw_different_noise():
             ]
         else:
             halves = np.split(numpy(vae(x, training=True)[1]), 2)
-    # The same x everywhere, so the noise alone can differ.
+    # The same x everywhere, so only the noise can differ.
     assert (halves[0] != halves[1]).all()

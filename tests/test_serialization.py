@@ -1,4 +1,4 @@
-"""Distributions survive a file: class, arguments, dtypes."""
+"""A file keeps distributions: class, arguments, dtypes."""
 
 import json
 import tracemalloc
@@ -66,7 +66,7 @@ def test_code_is_not_saved():
 
 
 def exported(name, module="keras.ops"):
-    """The config of a function that Keras exports, and nobody registered."""
+    """The config of a function that Keras exports, but nobody registered."""
     return {
         "module": module,
         "class_name": "function",
@@ -83,7 +83,7 @@ def gibbs_of(function):
 
 @keras.saving.register_keras_serializable("tests")
 class Power:
-    """An energy that is an object, with whatever it is told to hold."""
+    """An energy that is an object, with any content."""
 
     def __init__(self, power, held=None):
         self.power = power
@@ -144,9 +144,9 @@ LOAD_DATA = exported("load_data", "keras.datasets.mnist")
         exported("square", "builtins"),
         exported("ops.square", "keras"),
         LOAD_DATA,
-        # Under the name of a class, as Keras would find it too.
+        # Under the name of a class, which Keras would also find.
         {"module": "keras.ops", "class_name": "square", "config": {}},
-        # A class that is registered is no function.
+        # A registered class is not a function.
         exported("tests>Power", "builtins"),
         {"class_name": "function", "config": ["tests>quartic"]},
         {"class_name": "__lambda__", "registered_name": "tests>Power"},
@@ -249,7 +249,7 @@ def test_an_array_is_of_numbers(items, dtype):
 
 
 def test_an_array_is_no_larger_than_the_file_says():
-    """Strings of a length of their own took 2 GB for one letter."""
+    """Strings of a given length took 2 GB for one letter."""
     config = {"loc": {"array": ["a"], "dtype": "S2000000000"}, "scale": 1.0}
     tracemalloc.start()
     try:
@@ -273,7 +273,7 @@ def test_an_array_is_no_larger_than_the_file_says():
         {"config": {}},
         {"class_name": None, "config": {}},
         {"class_name": ["Normal"], "config": {}},
-        # Known names, of no distributions.
+        # Known names that are not distributions.
         {"class_name": "kl_divergence", "config": {}},
         {"class_name": "__doc__", "config": {}},
         {"class_name": "tests>quartic", "config": {}},

@@ -1,4 +1,4 @@
-"""What `help` and an editor show of a layer is all that it takes."""
+"""`help` and an editor show all arguments of a layer."""
 
 import inspect
 import re
@@ -16,7 +16,7 @@ CLASSES = [
 ]
 NORMAL = layers.IndependentNormal
 
-# What has no default, by name.
+# Arguments without a default, by name.
 REQUIRED = {
     "base": lambda: 2,
     "blocks": lambda: [NORMAL(2)],
@@ -103,7 +103,7 @@ def test_the_signature(cls, expected):
         for parameter in parameters(cls).values()
     ]
     assert str(inspect.Signature(shown)) == expected
-    # In the code itself, where a static editor looks.
+    # In the code itself, which a static editor reads.
     assert set(own(cls)) <= set(cls.__init__.__code__.co_varnames)
 
 

@@ -1,4 +1,4 @@
-"""TFP runs beside versions of JAX and NumPy that it does not know."""
+"""TFP runs with versions of JAX and NumPy that it does not know."""
 
 import types
 
@@ -52,5 +52,5 @@ def test_where_jax_has_the_name_it_stays(monkeypatch):
 
 @on_jax
 def test_without_the_table_nothing_is_done(monkeypatch):
-    # A later TFP may do without either.
+    # A later TFP may need neither.
     assert restored(monkeypatch, {}) == {}

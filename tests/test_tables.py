@@ -19,7 +19,7 @@ N = 60
 
 
 def frame(rows=N):
-    """A column of each kind, and of each way to write it."""
+    """A column of each kind, and in each notation."""
     rng = np.random.default_rng(0)
     df = pd.DataFrame(
         {
@@ -108,7 +108,7 @@ def test_and_back(table):
     df = frame()
     x = table.transform(df)
     back = table.inverse_transform(x)
-    # In float32, but for what is whole.
+    # In float32, except for whole numbers.
     pd.testing.assert_frame_equal(back, df, rtol=1e-6)
     whole = table.inverse_transform(np.nan_to_num(x["x"]))
     assert (whole.dtypes == df.dtypes).all()
@@ -134,7 +134,7 @@ def test_and_back(table):
     ).filter(lambda v: len({x for x in v if x is not None}) > 1)
 )
 def test_whole_numbers_with_gaps_come_back(data):
-    # Of standardised numbers up to a million float32 keeps less than 1/2.
+    # For numbers up to a million, float32 has an error below 1/2.
     df = pd.DataFrame({"a": pd.array(data, dtype="Int64")})
     table = TableEncoder.from_dataframe(df, verbose=False)
     back = table.inverse_transform(table.transform(df))
@@ -160,7 +160,7 @@ def test_means_and_wild_draws_come_back_as_outcomes(table):
 
 @pytest.mark.parametrize(
     ("dtype", "largest"),
-    # Of 64 bits the largest float that they hold.
+    # The largest float that 64-bit integers hold.
     [
         ("int16", 2**15 - 1),
         ("UInt8", 255),
@@ -220,7 +220,7 @@ def test_columns_are_found_by_name(table):
         table.transform(df.assign(new=1))
     with pytest.raises(ValueError, match=r"none called 'age', 'sex'.*np.nan"):
         table.transform(df.drop(columns=["sex", "age"]))
-    # Nothing is needed of what never changes.
+    # A constant column is not needed.
     table.transform(df.drop(columns="clinic"))
 
 
@@ -420,7 +420,7 @@ def test_features():
         layers.TableFeatures(GIVEN)
 
 
-# TFP's draws of a negative binomial, on JAX.
+# A warning of TFP's draws of a negative binomial, on JAX.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_it_trains_and_is_saved_with_the_model(tmp_path):
     df = frame()

@@ -1,4 +1,4 @@
-"""The kit finds what is wrong, and finds nothing where nothing is."""
+"""The kit finds planted faults, and passes right distributions."""
 
 import re
 
@@ -20,7 +20,7 @@ from tfp_vae.testing import (
 )
 from tfp_vae.testing.battery import Battery
 
-# Of TFP's samplers, on JAX.
+# A warning of TFP's samplers, on JAX.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Explicitly requested dtype:UserWarning"
 )
@@ -38,7 +38,7 @@ def a_few(faults):
 
 
 def only(names, targets):
-    """Those of a few names, or all of them."""
+    """The faults with some names, or all of them."""
     return [t for t in targets if THOROUGH or name_of(t[0]) in names]
 
 
@@ -48,7 +48,7 @@ def only(names, targets):
     ids=[name_of(target) for target, _ in a_few(FAULTS)],
 )
 def test_each_fault_is_caught_by_the_check_meant_for_it(target, checks):
-    # The others are left out, as one fault may show in several places.
+    # The others are left out, since one fault may fail several checks.
     with pytest.raises(DistributionError) as info:
         check_distribution(target, max_examples=2, skip=set(CHECKS) - checks)
     assert set(info.value.failures) == checks, info.value
@@ -110,7 +110,7 @@ def test_our_distributions_pass(cls, options):
     check_distribution(cls, max_examples=EXAMPLES, **options)
 
 
-# Enough of them; on JAX compilation takes most of the time.
+# A selection; on JAX compilation takes most of the time.
 _NAMES = {"Normal()", "Normal(1e4, 0.1)", "Poisson", "Dirichlet", "VonMises"}
 _NAMES |= {"MixtureSameFamily", "Mixture", "Poisson(7e3)"}
 if BACKEND == "jax":

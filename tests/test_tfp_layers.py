@@ -1,4 +1,4 @@
-"""The layers of `tfp.layers`, beside the originals and beside SciPy."""
+"""The layers of `tfp.layers`, compared with the originals and with SciPy."""
 
 import inspect
 import warnings
@@ -57,7 +57,7 @@ CASES = [
     ("MixtureNormal", (3, 2)),
     ("MixtureNormal", (3, (3, 2))),
 ]
-# Those whose scales have a floor, of which the originals have none.
+# Layers whose scales have a floor; the originals have none.
 FLOORED = (
     "IndependentLogistic",
     "IndependentNormal",
@@ -72,7 +72,7 @@ originals = pytest.mark.skipif(
 
 
 def tfpl():
-    """The originals; their imports warn of what they are made with."""
+    """The originals; importing them gives deprecation warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_probability as tfp
@@ -81,7 +81,7 @@ def tfpl():
 
 
 def ours(name, args):
-    # Out of sight of a float32.
+    # Too small for float32.
     floor = {"min_scale": 1e-30} if name in FLOORED else {}
     return OURS[name](*args, **floor)
 
@@ -156,7 +156,7 @@ def test_same_lambda_as_the_original():
 @originals
 @pytest.mark.parametrize("name", ["sample", "mean", "stddev", "variance"])
 def test_same_tensor_as_the_original(name):
-    """`sample` by its shape alone: the two draw in their own ways."""
+    """Only the shape of `sample`: the two draw differently."""
     method = getattr(tfd.Distribution, name)
     params = random_params(4)
     # TFP takes the second by position, too.
@@ -211,7 +211,7 @@ def test_weights_trained_with_the_original_carry_over():
     ],
 )
 def test_arguments_come_in_the_order_of_the_original(cls):
-    """Checks and dtypes of draws apart, which ours have not."""
+    """Except for checks and dtypes of draws, which ours lack."""
     names = list(inspect.signature(getattr(tfpl(), cls.__name__)).parameters)
     names = [n for n in names if n not in ("sample_dtype", "validate_args")]
     found = list(inspect.signature(cls).parameters)
@@ -556,7 +556,7 @@ def test_a_distribution_as_the_tensor_asked_for():
                 to_tensor(diag()(params), way),
             ):
                 np.testing.assert_allclose(numpy(tensor), expected, rtol=1e-5)
-    # As a matter of course the distribution is all that it was.
+    # By default the distribution is unchanged.
     np.testing.assert_array_equal(
         numpy(distribution.log_prob(loc)), numpy(diag()(params).log_prob(loc))
     )
@@ -567,7 +567,7 @@ def test_one_draw_for_all_who_take_it():
     first = numpy(ops.convert_to_tensor(distribution))
     for again in (to_tensor(distribution), np.asarray(distribution)):
         np.testing.assert_array_equal(numpy(again), first)
-    # Asked for outright, it is another.
+    # An explicit conversion makes another draw.
     assert (numpy(layers.Sample()(distribution)) != first).all()
     assert (numpy(to_tensor(distribution, "sample")) != first).all()
     np.testing.assert_array_equal(
@@ -630,7 +630,7 @@ def test_encoder_into_decoder(conversion, tmp_path):
 
 
 def test_in_the_middle_under_fit_and_predict():
-    """Each step draws anew, also where Keras compiles the step."""
+    """Each step makes a new draw, also where Keras compiles the step."""
     model = keras.Sequential(
         [
             keras.Input((3,)),

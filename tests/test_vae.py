@@ -160,14 +160,14 @@ def test_every_source_of_data_trains_alike(source, built):
             ),
         ).history
     if built:
-        # The initial weights are those of the reference by the seed.
+        # The seed gives the initial weights of the reference.
         expected = fit(compiled(), X)
         assert history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     assert np.isfinite(history["val_loss"][0])
 
 
 def test_targets_and_weights():
-    """Weight 0 takes an example out; the loss is Keras' weighted mean."""
+    """Weight 0 removes an example; the loss is Keras' weighted mean."""
     y = X + 1
     weight = np.float32(np.arange(64) % 2 * 2)
     model = compiled(optimizer=keras.optimizers.SGD(0.0))
@@ -211,7 +211,7 @@ def test_weights_without_targets_count():
 
 
 def test_layers_are_told_that_they_train():
-    """BatchNormalization and an optimal scale have state that moves."""
+    """BatchNormalization and an optimal scale have state that changes."""
     encoder = keras.Sequential(
         [
             keras.Input((D,)),
@@ -465,7 +465,7 @@ def test_priors_train_and_are_saved(prior, tmp_path):
     model = compiled(prior)
     fit(model, X, epochs=2)
     found = model.predict(X, verbose=0)["kl"]
-    assert (found > 0).mean() > 0.9  # of an estimate, a few may be below
+    assert (found > 0).mean() > 0.9  # an estimate: a few may be below
     if isinstance(prior, LearnedPrior):
         assert (numpy(prior.loc) != 0).all()
     model.save(tmp_path / "model.keras")
@@ -474,7 +474,7 @@ def test_priors_train_and_are_saved(prior, tmp_path):
     np.testing.assert_array_equal(
         numpy(loaded.sample(3, seed=1)), numpy(model.sample(3, seed=1))
     )
-    # The optimizer went along: the next epochs are the same, noise included.
+    # The optimizer is saved too: the next epochs are equal, noise included.
     again, before = (fit(m, X)["loss"] for m in (loaded, model))
     assert again == pytest.approx(before, rel=1e-6)
 
@@ -510,7 +510,7 @@ def test_callbacks(tmp_path):
         keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True),
         keras.callbacks.BackupAndRestore(tmp_path / "backup"),
     ]
-    # Keras writes for TensorBoard by TensorFlow, on every backend.
+    # Keras writes for TensorBoard through TensorFlow, on every backend.
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
     if has_tensorflow:
         callbacks.append(keras.callbacks.TensorBoard(tmp_path / "logs"))
@@ -596,7 +596,7 @@ def test_the_parts_are_checked():
         VAE(encoder, dense)
     with pytest.raises(ValueError, match=r"z of shape \(1, 2\).*\(None, 3\)"):
         VAE(encoder, networks(latent=3)[1])
-    # To say how many samples to draw is not enough.
+    # A number of samples alone is not enough.
     other = keras.layers.Dense(1)
     other.num_samples = 1
     for objective in ("elbo", ELBO, other):
@@ -834,7 +834,7 @@ def test_a_loss_that_is_no_number_stops_training(part, term, tmp_path):
     for found, expected in zip(model.get_weights(), good[-1], strict=True):
         np.testing.assert_array_equal(found, expected)
     assert all(np.isfinite(numpy(v)).all() for v in model.optimizer.variables)
-    # Training can go on, and no callback has saved what was broken.
+    # Training can continue, and no callback has saved the broken weights.
     fit(model, X)
     keras.saving.load_model(checkpoint).evaluate(X, verbose=0)
 

@@ -13,17 +13,17 @@ BOUNDS = CI["bounds"]()
 
 
 def release(version):
-    """As numbers, so that 3.10 comes after 3.9."""
+    """A version as numbers, so that 3.10 comes after 3.9."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def test_everything_has_a_lower_bound():
-    # Which TFP needs of it, no version lacks.
+    # Every version has the part that TFP needs.
     assert [n for n, bound in BOUNDS.items() if not bound] == ["setuptools"]
 
 
 def test_the_lowest_job_installs_the_bounds():
-    """As written in the file, whatever the script makes of them."""
+    """The versions as written in the file, not as the script reads them."""
     text = (ROOT / "pyproject.toml").read_text()
     text = text[text.index("\ndependencies = [") : text.index("docs = [")]
     stated = re.findall(r'"([\w.-]+(?:\[\w+\])?)>=([\d.]+)"', text)

@@ -1,4 +1,4 @@
-"""What the kit must pass of TFP, and the true faults that it finds there."""
+"""TFP distributions that the kit must pass, and the true faults in TFP."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ def numbers(low, high):
 
 
 def _tfp():
-    """Forty of TFP's, built when asked for: (name, target, options)."""
+    """Forty distributions of TFP, built on demand: (name, target, options)."""
     positive, real = numbers(0.5, 3), numbers(-2, 2)
     classes = [
         (tfd.Normal, {}),
@@ -49,7 +49,7 @@ def _tfp():
     ]
     for cls, parameters in classes:
         options = {"parameters": parameters}
-        # On JAX outcomes past the last one are given a density.
+        # On JAX outcomes beyond the last one get a probability.
         if cls is tfd.Categorical:
             options["support"] = (0, 1)
         yield cls.__name__, cls, options
@@ -127,8 +127,8 @@ KNOWN = {
     "SinhArcsinh": _UNCHECKED,
     # The mode is 0 where the density there is NaN.
     "LogLogistic": _UNCHECKED | {"mode"},
-    # The mean and variance are circular ones, the cdf begins at loc - pi, and
-    # the density goes on beyond pi.
+    # The mean and variance are circular, the cdf begins at loc - pi, and the
+    # density continues beyond pi.
     "VonMises": {
         "moments",
         "sample_moments",
@@ -139,13 +139,13 @@ KNOWN = {
     "Gamma": _XLOGY,
     "Chi2": _XLOGY,
     "Kumaraswamy": _XLOGY,
-    # Of 0.9 and 0.9, say, the median is 0.659 in float32.
+    # For 0.9 and 0.9, for example, the median is 0.659 in float32.
     "Beta": _XLOGY | {"quantile"},
     # One draw in some 30,000 is -inf.
     "Moyal": {"samples", "sample_moments"},
     # The mode of a density that is infinite at 0.
     "Weibull": _XLOGY | {"mode"},
-    # The choice between two roots has a gradient, which is left out.
+    # The gradient of the choice between two roots is left out.
     "InverseGaussian": {"sample_gradients"},
     # A cdf may exceed 1 by a rounding; the complement has no logarithm.
     "Categorical": {"cdf"},
@@ -165,12 +165,12 @@ _LEAKS = (
     "Uniform",
     "VonMises",
 )
-#: On JAX alone.
+#: Only on JAX.
 KNOWN_ON_JAX = {
     **{name: {"dtype"} for name in _LEAKS},
     # The mean cannot be traced.
     "Kumaraswamy": {"broadcast", "dtype"},
-    # Outcomes past the last one are given a density, and the cdf cannot be
-    # compiled, nor traced for shapes and dtypes.
+    # Outcomes beyond the last one get a probability, and the cdf can be neither
+    # compiled nor traced for shapes and dtypes.
     "Categorical": {"outside", "cdf", "broadcast", "dtype"},
 }

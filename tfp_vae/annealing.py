@@ -1,4 +1,4 @@
-"""The name under which `tfp_vae.evaluation.annealing` was known first."""
+"""The earlier name of `tfp_vae.evaluation.annealing`."""
 
 from tfp_vae.evaluation.annealing import (
     AnnealedLogLikelihood,

@@ -39,7 +39,7 @@ def check_positive_int(name: str, value: Any) -> int:
 
 
 def check_one_of(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Refuses what is none of the choices.
+    """Refuses a value that is not one of the choices.
 
     Args:
         name: of the argument.
@@ -195,7 +195,7 @@ def check_steps(name: str, value: Any) -> float:
     """
     if not is_positive_number(value):
         raise ValueError(
-            f"`{name}` is a number of training steps, one a batch, above zero. "
+            f"`{name}` is a number of training steps (batches), above zero. "
             f"Received: {name}={value!r}."
         )
     return float(value)

@@ -1,4 +1,4 @@
-"""The name under which `tfp_vae.evaluation.calibration` was known first."""
+"""The earlier name of `tfp_vae.evaluation.calibration`."""
 
 from tfp_vae.evaluation.calibration import (
     BitsPerDimension,

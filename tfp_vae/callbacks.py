@@ -1,4 +1,4 @@
-"""What to watch while a model trains."""
+"""Callbacks that watch a model while it trains."""
 
 import warnings
 from typing import Any
@@ -15,12 +15,12 @@ from tfp_vae.training.data import as_keras_would
 
 __all__ = ["PosteriorCollapse", "PosteriorCollapseWarning"]
 
-# Rows that are looked at, in all and at a time.
+# Rows that are used, in total and at a time.
 _ROWS = 1024
 _BATCH = 128
 
 # Draws for each example, where no closed form of the KL is known: always the
-# same, so that epochs differ by the weights alone.
+# same, so that epochs differ only by the weights.
 _SAMPLES = 16
 _SEED = 0
 
@@ -36,18 +36,19 @@ class PosteriorCollapse(keras.callbacks.Callback):
     l is active   if   mean over x of KL(q(z_l|x) || p(z_l)) > threshold
     ```
 
-    Adds `active_units` to the logs of each epoch, and so to the history. Warns
-    once in a run. It works at the end of epochs only and leaves the pace of
-    single steps as it is.
+    It adds `active_units` to the logs of each epoch, and so to the history, and
+    warns once per run. It works only at the end of epochs and does not slow
+    single steps.
 
     Args:
-        x: data, `[N, *event]`, or a dict of them and of conditions, of which
-            the first 1,024 examples count.
+        x: data, `[N, *event]`, or a dict of them and of conditions; the first
+            1,024 examples are used.
         threshold: nats, averaged over the examples.
-        patience: how many times in a row a coordinate is found inactive
-            before it counts as collapsed.
-        frequency: looks at the first epoch of a run and every `frequency`-th
-            after it; between them the logs repeat the last count.
+        patience: how many times in a row a coordinate must be inactive to count
+            as collapsed.
+        frequency: it counts in the first epoch of a run and every
+            `frequency`-th after it; between these the logs repeat the last
+            count.
 
     Raises:
         ValueError: if there are no data or a number is out of range.
@@ -81,7 +82,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
         data = keras.tree.map_structure(lambda a: as_keras_would(a)[:_ROWS], x)
         if not x_of(data).size:
             raise ValueError(
-                "Collapse is seen on data, an array [N, *event] with N > 0. "
+                "Collapse needs data, an array [N, *event] with N > 0. "
                 f"Received: shape {x_of(data).shape}."
             )
         self._x = data
@@ -97,13 +98,13 @@ class PosteriorCollapse(keras.callbacks.Callback):
         self._epochs = 0
         self._times = 0
         self._warned = False
-        # A model that cannot be watched is refused now, not after an epoch.
+        # A model that does not allow this is refused now, not after an epoch.
         self._kl(self._rows(0, 1))
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        # Counted here: a run that is resumed begins at any epoch.
+        # Counted here, since a resumed run may begin at any epoch.
         if self._epochs % self.frequency == 0:
             self._look()
         self._epochs += 1
@@ -115,7 +116,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
 
     def _kl(self, x: Any) -> np.ndarray:
         """The KL of each coordinate, summed over examples, `[*latent]`."""
-        # Not compiled: on JAX it would be anew, with the weights of the epoch.
+        # Not compiled: on JAX each epoch's weights would be compiled again.
         x = keras.tree.map_structure(ops.convert_to_tensor, x)
         posterior = self.model.encode(x)
         prior = prior_of(self.model, posterior, x)
@@ -146,12 +147,12 @@ class PosteriorCollapse(keras.callbacks.Callback):
             f"{who} collapsed to the prior: their mean KL has been at most "
             f"{self.threshold} nats {self.patience} time(s) in a row, so the "
             "decoder learns nothing from them. Collapsed: "
-            f"{', '.join(map(str, places))}. Harmless, if they are more than "
-            "the data need: take fewer latents. Else raise beta slowly, "
-            "ELBO(beta=LinearWarmup(...)); give each coordinate some nats for "
-            "nothing, ELBO(free_bits=...); take a smaller or weaker decoder, "
-            "or a smaller or learned scale of the likelihood, under which "
-            "detail counts more.",
+            f"{', '.join(map(str, places))}. This is harmless if there are "
+            "more latents than the data need: take fewer. Otherwise raise "
+            "beta slowly, ELBO(beta=LinearWarmup(...)); give each coordinate "
+            "some free nats, ELBO(free_bits=...); take a smaller or weaker "
+            "decoder, or a smaller or learned scale of the likelihood, with "
+            "which detail counts more.",
             PosteriorCollapseWarning,
             stacklevel=2,
         )

@@ -1,6 +1,6 @@
-"""What an objective refuses, and how it says so.
+"""The checks of an objective, and their messages.
 
-All checks look at types, static shapes and dtypes: they run while a function is
+All checks read types, static shapes and dtypes: they run while a function is
 traced and cost nothing afterwards.
 """
 
@@ -36,8 +36,8 @@ def check_is_distribution(
 
     Args:
         value: what was returned.
-        source: who returned it, such as "the encoder".
-        example: a layer that would have been right.
+        source: what returned it, such as "the encoder".
+        example: a layer that would be right.
 
     Returns:
         `value`.
@@ -68,8 +68,8 @@ def check_likelihood(
         samples: S, or None if z has no dimension of samples.
 
     Raises:
-        ValueError: if its event shape is not an example's shape, or its batch
-            shape not that of the data.
+        ValueError: if its event shape is not the shape of an example, or its
+            batch shape not that of the data.
     """
     event = static_shape(likelihood.event_shape)
     batch = static_shape(likelihood.batch_shape)
@@ -108,21 +108,21 @@ def check_likelihood(
 def check_densities(
     posterior: tfd.Distribution, prior: tfd.Distribution
 ) -> None:
-    """Refuses a probability beside a density, of which no ratio has a meaning.
+    """Refuses a probability and a density, whose ratio has no meaning.
 
     Args:
         posterior: q(z|x).
         prior: p(z).
 
     Raises:
-        ValueError: if just one of the two is discrete.
+        ValueError: if exactly one of the two is discrete.
     """
     if is_discrete(posterior) != is_discrete(prior):
         raise ValueError(
-            "log p(z) - log q(z|x) at draws takes both to be densities, or "
-            f"both probabilities. Received: {posterior.name} as the posterior "
+            "log p(z) - log q(z|x) at draws needs two densities, or two "
+            f"probabilities. Received: {posterior.name} as the posterior "
             f"and {prior.name} as the prior. Relaxed one-hot vectors with a "
-            "categorical prior have an exact KL, and so an ELBO alone; take "
+            "categorical prior have an exact KL, and so only an ELBO; take "
             "tfd.RelaxedOneHotCategorical as the prior for anything else."
         )
 
@@ -138,7 +138,7 @@ def check_latent(
         z: draws, `[B, *event]` or `[S, B, *event]`, or None.
 
     Returns:
-        S, if z has a dimension of samples, else None.
+        S, if z has a dimension of samples, otherwise None.
 
     Raises:
         ValueError: if the event shapes differ, or a batch dimension was left
@@ -173,7 +173,7 @@ def check_latent(
     ):
         raise ValueError(
             "A prior is one for all examples, of batch shape [], or one for "
-            f"each, [B]. Received: {prior_batch} beside a posterior of {batch} "
+            f"each, [B]. Received: {prior_batch} for a posterior of {batch} "
             f"({prior.name})."
         )
     dtypes = {
@@ -208,8 +208,8 @@ def in_dtype_of(likelihood: tfd.Distribution, x: Tensor) -> Tensor:
         x: data.
 
     Returns:
-        `x`, or for integer data and a floating likelihood its cast. Floating
-        data stay as they are for a likelihood over integers.
+        `x`, or its cast for integer data and a floating likelihood. Floating
+        data stay unchanged for a likelihood over integers.
 
     Raises:
         ValueError: if both are floating and differ.
@@ -229,7 +229,7 @@ def check_log_prob(log_prob: Tensor, likelihood: tfd.Distribution) -> None:
     """Refuses a log density that is not one number for each distribution.
 
     Args:
-        log_prob: what the likelihood gave.
+        log_prob: the result of the likelihood.
         likelihood: p(x|z), for its batch shape.
 
     Raises:

@@ -1,7 +1,7 @@
 """Data that are more than one array: `{"x": images, "label": labels}`.
 
-The likelihood is of `"x"`; every other entry is a condition. An array alone is
-an x without conditions.
+The likelihood is the density of `"x"`; every other entry is a condition. An
+array alone is x without conditions.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["accepted", "conditions_of", "repeated", "with_x", "x_of"]
 
-# What methods of a model, or its parts, call something else.
+# Names that have another meaning in methods of a model, or in its parts.
 _RESERVED = (
     "z",
     "observed",
@@ -29,7 +29,7 @@ _RESERVED = (
 
 
 def x_of(data: Any) -> Any:
-    """What the likelihood is of.
+    """The data of the likelihood.
 
     Args:
         data: an array, or a dict of arrays.
@@ -44,8 +44,8 @@ def x_of(data: Any) -> Any:
         return data
     if "x" not in data:
         raise ValueError(
-            'Data in a dict have the entry "x", of which the likelihood is, '
-            "and conditions beside it. Received: the entries "
+            'Data in a dict have the entry "x", the data of the likelihood, '
+            "and conditions. Received: the entries "
             f"{sorted(map(str, data))}. Give "
             '{"x": images, "label": labels}.'
         )
@@ -62,16 +62,16 @@ def conditions_of(data: Any) -> dict[str, Any]:
         All entries except `"x"`.
 
     Raises:
-        ValueError: if a name is one that means something else.
+        ValueError: if a name has another meaning.
     """
     if not isinstance(data, dict):
         return {}
     for name in data:
         if name in _RESERVED or not str(name).isidentifier():
             raise ValueError(
-                "A condition has a name that can be an argument, and is none "
-                f"of {', '.join(_RESERVED[:-1])}. Received: {name!r}. Give the "
-                "entry another name."
+                "A condition has a name that can be an argument, and is not "
+                f"one of {', '.join(_RESERVED[:-1])}. Received: {name!r}. Give "
+                "the entry another name."
             )
     return {name: value for name, value in data.items() if name != "x"}
 
@@ -96,7 +96,7 @@ def repeated(
 
     Args:
         conditions: each `[B, ...]`.
-        samples: S, or None for one batch as it is.
+        samples: S, or None for one batch without samples.
 
     Returns:
         Each `[S * B, ...]`.
@@ -109,7 +109,7 @@ def repeated(
 def accepted(
     function: Callable[..., Any], conditions: dict[str, Any]
 ) -> dict[str, Any]:
-    """The conditions that a function has arguments for.
+    """The conditions for which a function has arguments.
 
     Args:
         function: a method of a model, which a subclass may have overridden.

@@ -1,7 +1,8 @@
 """The only file that touches private Keras: one named function for each use.
 
-Each says the file of Keras 3.15 it was read from. `test_keras_contract.py` has
-a test for each, so that an upgrade names what broke.
+Each names the file of Keras 3.15 from which it was read.
+`test_keras_contract.py` has a test for each, so that an upgrade names what
+broke.
 """
 
 from typing import Any
@@ -32,13 +33,13 @@ except ImportError:
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """A model, its layers and theirs: keras/src/layers/layer.py.
+    """A model and all layers inside it: keras/src/layers/layer.py.
 
     Args:
         model: any.
 
     Returns:
-        All of them, the model among them.
+        All of them, including the model.
     """
     return list(model._flatten_layers())
 
@@ -52,8 +53,8 @@ def calls_within(
         model: any layer.
 
     Returns:
-        For each call what was called, its inputs and its outputs, in the order
-        of the run. Empty if the layer is no functional model.
+        For each call the layer or operation, its inputs and its outputs, in the
+        order of execution. Empty if the layer is not a functional model.
     """
     calls_by_depth = getattr(model, "_nodes_by_depth", {})
     return [
@@ -67,7 +68,7 @@ def leave_arguments_as_they_are(layer: keras.layers.Layer) -> None:
     """Keeps Keras from converting arguments: keras/src/layers/layer.py.
 
     Keras turns the arguments of a call into tensors, where it can: a
-    distribution that can be turned into one would be lost.
+    distribution that can become a tensor would be lost.
 
     Args:
         layer: any.
@@ -91,7 +92,7 @@ def has_value(variable: keras.Variable) -> bool:
     """Whether a variable still has its value: keras/src/backend/jax/trainer.py.
 
     On JAX the trainer takes the values out of the variables while it runs, and
-    gives them to the compiled step, which may use up their memory.
+    gives them to the compiled step, which may reuse their memory.
 
     Args:
         variable: any.
@@ -104,7 +105,7 @@ def has_value(variable: keras.Variable) -> bool:
 
 
 def arguments_of_loss(loss: keras.losses.Loss) -> dict[str, Any]:
-    """What a loss calls its function with: keras/src/losses/losses.py.
+    """The arguments of the function of a loss: keras/src/losses/losses.py.
 
     Not `get_config`, from which Keras leaves out the delta of a Huber loss.
 
@@ -131,8 +132,8 @@ def inputs_by_name(layer: keras.layers.Layer) -> _Inputs | None:
 
     Returns:
         Symbolic tensors by the names of the inputs, or by the keys of the dict
-        that the model was made with; None for a layer that is no functional or
-        built sequential model.
+        that the model was made with; None for a layer that is neither a
+        functional nor a built sequential model.
     """
     if not isinstance(layer, keras.Model):
         return None

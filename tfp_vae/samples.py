@@ -1,4 +1,4 @@
-"""Samples of z beside a batch of data: `[S, B, ...]` and `[S * B, ...]`."""
+"""Samples of z for a batch of data: `[S, B, ...]` and `[S * B, ...]`."""
 
 from keras import ops
 
@@ -9,7 +9,7 @@ __all__ = ["as_one_batch", "copies", "log_likelihood_of_samples"]
 
 
 def as_one_batch(z: Tensor) -> Tensor:
-    """Samples in one batch dimension, since a decoder may take no more.
+    """Samples in one batch dimension, since a decoder may take only one.
 
     Args:
         z: `[S, B, *latent]`.

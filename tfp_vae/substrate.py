@@ -49,7 +49,7 @@ Tensor = Any
 
 _BACKEND = keras.backend.backend()
 
-#: Whether Keras compiles the loop over several steps, or has it in Python.
+#: Whether Keras compiles the loop over several steps, or runs it in Python.
 KERAS_COMPILES_LOOPS = _BACKEND == "tensorflow"
 
 #: Whether eager execution compiles each operation by itself, and the loop of a
@@ -63,14 +63,14 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     linalg = tf.linalg
     ndtri = tf.math.ndtri
-    # Keras takes a `DeferredTensor` of TFP for a tensor, which then works out
-    # its value at each use.
+    # Keras takes a `DeferredTensor` of TFP as a tensor, which then computes its
+    # value again at each use.
     as_tensor = tf.convert_to_tensor
     jit = tf.function
     jit_quickly = tf.function
 
     def shapes_of(function: Any, *arguments: Any) -> Any:
-        """What a function returns, with shapes and dtypes: here by calling."""
+        """The shapes and dtypes that a function returns: here by calling it."""
         return function(*arguments)
 
     def jit_with_variables(
@@ -84,7 +84,7 @@ if _BACKEND == "tensorflow":
         return model.distribute_strategy.scope()
 
     def double_precision() -> Any:
-        """A context in which float64 is float64: here it always is."""
+        """A context in which float64 stays float64: here it always does."""
         return contextlib.nullcontext()
 
     def repeat(
@@ -106,7 +106,7 @@ if _BACKEND == "tensorflow":
         """Folds Keras' 64-bit pair to int32, and the replica's number into it.
 
         Keras mirrors a seed generator over the replicas of a `tf.distribute`
-        strategy, so without the replica's number all would draw the same noise.
+        strategy, so without the number all replicas would draw the same noise.
         """
         pair = tf.cast(
             tf.math.floormod(tf.cast(state, tf.int64), tf.int32.max - 1),
@@ -123,9 +123,9 @@ elif _BACKEND == "jax":
     from jax.interpreters import xla
 
     def _restore_pytype_aval_mappings() -> None:
-        """Gives `jax.interpreters.xla` the name back that TFP looks for."""
-        # TFP 0.25 registers its variables under two names of one table, of
-        # which JAX 0.7 removed this one: the import of TFP would fail.
+        """Gives `jax.interpreters.xla` back the name that TFP looks up."""
+        # TFP 0.25 registers its variables under two names of one table. JAX 0.7
+        # removed this name, so the import of TFP would fail.
         table = getattr(jax.core, "pytype_aval_mappings", None)
         if table is not None and not hasattr(xla, "pytype_aval_mappings"):
             xla.pytype_aval_mappings = table
@@ -135,7 +135,7 @@ elif _BACKEND == "jax":
     from tensorflow_probability.substrates import jax as tfp
 
     _INTERNAL = "tensorflow_probability.substrates.jax.internal"
-    # The linear operators of the substrate, which has its own.
+    # The substrate has its own linear operators.
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
     as_tensor = tfp.tf2jax.convert_to_tensor
@@ -143,7 +143,7 @@ elif _BACKEND == "jax":
     shapes_of = jax.eval_shape
 
     def jit_quickly(function: Any) -> Any:
-        """Compiles in half the time, to something slower."""
+        """Compiles in half the time, to slower code."""
         # Older JAX has no such argument.
         if "compiler_options" not in inspect.signature(jax.jit).parameters:
             return jax.jit(function)
@@ -188,7 +188,7 @@ elif _BACKEND == "jax":
         count: int, step: Callable[[Tensor, Tensor], Tensor], value: Tensor
     ) -> Tensor:
         """`step(i, value)` for i = 0 to count - 1: one loop, differentiable."""
-        # Of a number known while tracing: a scan, which JAX differentiates.
+        # A count known while tracing gives a scan, which JAX differentiates.
         return jax.lax.fori_loop(0, count, step, value)
 
     _SEED_DTYPE = "uint32"
@@ -206,8 +206,8 @@ else:
 tfd = tfp.distributions
 tfb = tfp.bijectors
 
-# What a distribution class of our own needs beside TFP's public interface: the
-# modules that TFP's own distributions are written with.
+# What our own distribution classes need in addition to TFP's public interface:
+# the modules that TFP's own distributions use.
 assert_util = importlib.import_module(f"{_INTERNAL}.assert_util")
 dtype_util = importlib.import_module(f"{_INTERNAL}.dtype_util")
 parameter_properties = importlib.import_module(
@@ -222,7 +222,7 @@ DiscreteDistributionMixin = importlib.import_module(
 
 
 def _restore_newshape() -> None:
-    """Gives `np.reshape` its `newshape` back, in `tfb.Pad` alone."""
+    """Gives `np.reshape` its `newshape` back, only in `tfb.Pad`."""
     # NumPy 2.4 removed the argument, which TFP 0.25 uses: without it neither
     # `tfb.Pad` nor `tfb.SoftmaxCentered` can be made.
     if "newshape" in inspect.signature(np.reshape).parameters:
@@ -247,13 +247,12 @@ def is_discrete(distribution: Any) -> bool:
         distribution: any.
 
     Returns:
-        A bool: by `DiscreteDistributionMixin`, else by the dtype; for an
-        `Independent`, a mixture and the like, that of all the distributions
-        inside.
+        A bool: by `DiscreteDistributionMixin`, otherwise by the dtype; for an
+        `Independent`, a mixture and the like, by all the distributions inside.
     """
     if isinstance(distribution, DiscreteDistributionMixin):
         return True
-    # An inflated one is a mixture as well, with a point that is no integer.
+    # An inflated distribution is also a mixture, whose point has a float dtype.
     for name in ("distribution", "components_distribution"):
         inside = getattr(distribution, name, None)
         if isinstance(inside, tfd.Distribution):
@@ -262,8 +261,8 @@ def is_discrete(distribution: Any) -> bool:
         parts = getattr(distribution, name, None)
         if parts:
             return all(map(is_discrete, parts))
-    # A class of a user's own may say no more than its dtype; a joint
-    # distribution has several.
+    # A user's own class may have nothing but its dtype; a joint distribution
+    # has several.
     return all(
         keras.backend.standardize_dtype(dtype).startswith(("int", "uint"))
         for dtype in keras.tree.flatten(distribution.dtype)
@@ -271,7 +270,7 @@ def is_discrete(distribution: Any) -> bool:
 
 
 def tfp_seed(seed: Any) -> Tensor:
-    """A seed for TFP's samplers out of a Keras seed.
+    """A seed for TFP's samplers from a Keras seed.
 
     Args:
         seed: a `keras.random.SeedGenerator` (advanced by one), an integer (the

@@ -8,7 +8,7 @@ import keras
 
 __all__ = ["warn_user"]
 
-# Frames of these folders are not where a user's line is.
+# Frames of these folders are not the user's.
 _OURS = tuple(
     os.path.dirname(path) + os.sep for path in (__file__, keras.__file__)
 )

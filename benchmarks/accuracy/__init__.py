@@ -1,1 +1,1 @@
-"""What `benchmarks/accuracy.py` measures, and how it is written down."""
+"""What `benchmarks/accuracy.py` measures, and how it is written to a page."""

@@ -1,4 +1,4 @@
-"""Every family beside its definition, and the grid that it is run on."""
+"""Every family with its definition, and the grid on which it is run."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -24,15 +24,15 @@ from tfp_vae.distributions import (
 )
 from tfp_vae.substrate import tfd
 
-# All are run at these two pairs of loc and scale.
+# All families are run at these two pairs of loc and scale.
 PLACES = ((0.0, 1.0), (0.3, 0.7))
-# Residuals (y - loc) / scale, their size; both signs are run.
+# Sizes of residuals (y - loc) / scale; both signs are run.
 FARTHEST = 1e6
 RESIDUALS = np.concatenate([[0.0], np.geomspace(1e-6, FARTHEST, 49)])
 FEW_RESIDUALS = np.concatenate(
     [[0.0, 1e-3], np.geomspace(0.1, 12.8, 8), np.geomspace(40, FARTHEST, 5)]
 )
-# A tail is looked at to this many nats, about log 1e-30.
+# A tail is evaluated up to this many nats, about log 1e-30.
 DEEPEST = 69.0
 LEAST_MASS = 1e-30
 
@@ -55,7 +55,7 @@ def span(name: str, values: Iterable[float]) -> str:
 
 
 class Family(NamedTuple):
-    """A distribution beside its definition.
+    """A distribution with its definition.
 
     Attributes:
         make: from loc, scale and shape to the distribution.
@@ -64,8 +64,9 @@ class Family(NamedTuple):
         shapes: those to run.
         span: their range, in words.
         residuals: from the shape to the sizes of the residuals to run.
-        left_out: by method, where it is undefined: which shapes or residuals
-            remain, in words, and whether a shape and a residual do not.
+        left_out: by method, where it is undefined: the remaining shapes or
+            residuals, in words, and whether a shape and a residual are left
+            out.
         farthest: the largest residual to run.
     """
 
@@ -80,13 +81,13 @@ class Family(NamedTuple):
 
 
 def along_tail(length: float) -> np.ndarray:
-    """Sizes of residuals, the denser in a tail of that decay length."""
+    """Sizes of residuals, denser in a tail of that decay length."""
     tail = length * np.linspace(1, DEEPEST, 35)
     return np.concatenate([RESIDUALS, tail[tail <= FARTHEST]])
 
 
 def huber_residuals(delta: float) -> np.ndarray:
-    """With some about the threshold, and down the tail."""
+    """Sizes about the threshold, and along the tail."""
     if delta > 12:
         return np.concatenate([RESIDUALS, np.linspace(0.5, 12, 24)])
     about = delta * np.array([0.5, 0.999, 1.0, 1.001])
@@ -94,12 +95,12 @@ def huber_residuals(delta: float) -> np.ndarray:
 
 
 def level_residuals(level: float) -> np.ndarray:
-    """For the tails on both sides."""
+    """Sizes for the tails on both sides."""
     return np.concatenate([along_tail(1 / level), along_tail(1 / (1 - level))])
 
 
-# An energy of Gibbs whose density is a family of its own, with its definition
-# and shape.
+# Energies of Gibbs whose density is another family, with its definition and
+# shape.
 ENERGIES: dict[str, tuple[Callable[[Any], Any], type[Exact], float]] = {
     "log cosh r": (
         lambda r: (
@@ -126,7 +127,7 @@ ENERGIES: dict[str, tuple[Callable[[Any], Any], type[Exact], float]] = {
 def gibbs(
     energy: Callable[[Any], Any], definition: type[Exact], shape: float
 ) -> Family:
-    """Its densities count as zero 86 nats below the peak, in float32."""
+    """A Gibbs family; its float32 densities are zero 86 nats below the peak."""
     return Family(
         lambda loc, scale, _: Gibbs(energy, loc, scale),
         definition,

@@ -1,4 +1,4 @@
-"""What each method should return, and by how much one errs."""
+"""What each method should return, and its error."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +21,10 @@ MASSES += [0.6, 0.9, 0.999, 1 - 1e-6]
 
 
 class Method(NamedTuple):
-    """What a method should return, and how that is judged.
+    """What a method should return, and how its error is measured.
 
     Attributes:
-        takes: "residual", "mass" or nothing, beside the parameters.
+        takes: "residual", "mass" or nothing, in addition to the parameters.
         exact: from the standard density, the residual or mass, loc and scale.
         measure: "logarithm", "probability" or "moment".
     """
@@ -61,7 +61,7 @@ METHODS = {
 
 
 class Case(NamedTuple):
-    """What a method gets, in numbers of its precision, and should return."""
+    """The inputs of a method, in its precision, and the exact result."""
 
     inputs: tuple[float, ...]
     exact: mpf
@@ -76,7 +76,7 @@ class Worst(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table; the worst in each of `DTYPES`."""
+    """A line of the table, with the worst case in each of `DTYPES`."""
 
     distribution: str
     method: str
@@ -85,7 +85,7 @@ class Row(NamedTuple):
 
 
 def derivative(function: Callable[..., Any], which: int) -> Callable[..., Any]:
-    """Of an elementwise function, in one of its arguments."""
+    """The derivative of an elementwise function in one of its arguments."""
 
     def found(*arguments: Any) -> Any:
         if BACKEND == "jax":
@@ -103,7 +103,7 @@ def derivative(function: Callable[..., Any], which: int) -> Callable[..., Any]:
 
 
 def rounded(values: Iterable[float], dtype: str) -> tuple[float, ...]:
-    """To the precision, so that the rounding of inputs is not counted."""
+    """Rounded numbers, so that the rounding of inputs is not counted."""
     return tuple(np.array(list(values), dtype).tolist())
 
 
@@ -151,7 +151,7 @@ def worst(
 
 
 def cases(family: Family, name: str, dtype: str) -> Iterator[Case]:
-    """All that a method is run at."""
+    """All cases of a method."""
     method = METHODS[name]
     _, is_left_out = family.left_out.get(name, ("", lambda *_: False))
     for place, shape in itertools.product(PLACES, family.shapes):
@@ -177,7 +177,7 @@ def cases(family: Family, name: str, dtype: str) -> Iterator[Case]:
 
 
 def method_of(family: Family, name: str) -> Callable[..., Any]:
-    """From the parameters, and perhaps a value, to what a method returns."""
+    """From the parameters, and perhaps a value, to the result of a method."""
     if name.startswith("d "):
         which = ("loc", "scale", "shape").index(name.split()[-1])
         return derivative(method_of(family, "log_prob"), which)

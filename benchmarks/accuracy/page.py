@@ -1,4 +1,4 @@
-"""The table as a page, with what is above the bound and why."""
+"""The table as a page, with the errors above the bound and their reasons."""
 
 import platform
 import textwrap
@@ -11,7 +11,7 @@ from accuracy.families import ENERGIES, LEAST_MASS, PLACES, short
 from accuracy.methods import BACKEND, Row
 
 DIGITS = 30
-# What is above this in float32 is listed below the table, with its reason.
+# Errors above this in float32 are listed below the table, with a reason.
 BOUND = 1e-5
 REASONS = {
     ("Huber", "d log_prob / d delta"): (
@@ -35,13 +35,13 @@ REASONS |= {
 }
 
 INTRODUCTION = """\
-# Accuracy, beside mpmath
+# Accuracy, compared with mpmath
 
 Written by `python benchmarks/accuracy.py`, on {machine}, with
 {versions}.
 
 Each line has the largest error of a method on a grid over its range, in float32
-and in float64, at inputs that are numbers of the precision. The exact values
+and in float64, at inputs that are exact in that precision. The exact values
 come from the definitions, to {digits} digits ({quick} for divergences and the
 tails of Barron): normalisers, moments, entropies, divergences and the tails of
 Barron by quadrature, cut at the kinks; other tails in closed form; quantiles as
@@ -50,13 +50,13 @@ roots; gradients by differentiating under the integral.
 - The error of a logarithm, an entropy, a divergence, a gradient or a quantile
   is |ours - exact| / max(|exact|, 1): a log density of about 0 is the
   difference of numbers of order 1.
-- That of a probability or a moment is |ours - exact| / |exact|, in both tails,
-  down to probabilities of {least}; of a mean that is 0, |ours|.
+- The error of a probability or a moment is |ours - exact| / |exact|, in both
+  tails, down to probabilities of {least}; of a mean that is 0, |ours|.
 - `loc` and `scale` are {places}; r is (y - loc) / scale,
   of both signs, 0 included.
 - For divergences the unit of a density is its scale, of Huber divided by
-  min(delta, 1). Distances are in the larger of the two units; the ratio is that
-  of the second to the first.
+  min(delta, 1). Distances are in the larger of the two units; the ratio is the
+  second unit divided by the first.
 """
 
 

@@ -62,10 +62,10 @@ def family_rows() -> Iterator[Row]:
 
 
 def bernoulli_cases(dtype: str, gradient: bool) -> Iterator[Case]:
-    """Of 0 and 1, with P(1) = 1 / (1 + exp(-logits))."""
+    """Cases of 0 and 1, with P(1) = 1 / (1 + exp(-logits))."""
     values = rounded([*-LOGITS, *LOGITS], dtype)
     for logits, x in itertools.product(values, (0.0, 1.0)):
-        # P(x) = 1 / (1 + away), without 1 less something near 1.
+        # P(x) = 1 / (1 + away), without 1 minus a number near 1.
         away = mpmath.exp(mpf(logits) * (1 - 2 * int(x)))
         log_prob = -mpmath.log(1 + away)
         slope = (2 * int(x) - 1) * away / (1 + away)
@@ -73,7 +73,7 @@ def bernoulli_cases(dtype: str, gradient: bool) -> Iterator[Case]:
 
 
 def bernoulli_rows() -> Iterator[Row]:
-    """Of the one method that is not TFP's."""
+    """The one method that is not TFP's, and its gradient."""
 
     def log_prob(logits: Any, x: Any) -> Any:
         return Bernoulli(logits).log_prob(x)
@@ -94,7 +94,7 @@ class Relative(NamedTuple):
 
     Attributes:
         make: from loc, scale and shape to the distribution.
-        shapes: those to run; the scale is in units of min(shape, 1).
+        shapes: the shapes to run; the scale is in units of min(shape, 1).
         standard: from the shape to the exact density of loc 0.
         width: the scale of that density, as a share of the distribution's.
     """
@@ -127,7 +127,7 @@ PAIRS = (*PAIRS, "Laplace Huber")
 
 
 def kl_cases(a: Relative, b: Relative, dtype: str) -> Iterator[Case]:
-    """Distances and ratios in units: how far a density reaches."""
+    """Distances and ratios, in units of the width of a density."""
     for shape, b_shape, distance, ratio in itertools.product(
         a.shapes, b.shapes, KL_DISTANCES, KL_RATIOS
     ):

@@ -2,15 +2,15 @@
 
 `unsup`: train on a bootstrap of the whole table, anomalies included, and score
 the whole table; `semi`: train on half of the normal rows, and score the rest.
-At most 10,000 rows, standardised by the rows that are trained on; the score is
+At most 10,000 rows are used, standardised by the training rows; the score is
 -log p(x) by 100 importance samples, the figure the area under the ROC curve in
-per cent. One recipe for all tables, set after a first look at `SEEN`.
-Beside it the published mean over five seeds of VAE and PCA, and of the best of
-26 methods on each table.
+per cent. All tables have one recipe, set after a first look at `SEEN`. The
+output also has the published mean over five seeds of VAE and PCA, and of the
+best of 26 methods on each table.
 
     python benchmarks/published/anomalies.py --data adbench --seed 0
 
-Each figure is written to `--out` at once; a second run goes on from there.
+Each figure is written to `--out` at once; a second run continues from there.
 """
 
 import argparse
@@ -39,13 +39,13 @@ from tfp_vae.layers import (
 
 SETTINGS = ("unsup", "semi")
 PUBLISHED = {"VAE": "VAE", "PCA": "PCA", "best": "best"}
-# What a figure is of.
+# The key of a figure.
 KEY = ("setting", "table", "seed", "head", "recipe")
 ROWS = 10_000
-# The recipe, and the tables that were looked at while it was set.
+# The recipe, and the tables that were used to set it.
 SEEN = ("annthyroid", "cardio", "waveform")
 RECIPE = {
-    "hidden": 64,  # tanh units, a layer a side
+    "hidden": 64,  # tanh units, one layer on each side
     "latent": 8,  # or half of the columns, if these are fewer
     "batch": 128,
     "steps": 1_500,
@@ -92,8 +92,8 @@ def make(head: str, width: int, recipe: dict[str, Any], seed: int) -> VAE:
 class Fresh:
     """One model for all fits of a head to tables of one width.
 
-    A fit of a small table costs more in compiling than in training, so each
-    fit puts new weights into the model that is compiled already.
+    For a small table compiling takes longer than training, so each fit puts new
+    weights into the model that is compiled already.
     """
 
     def __init__(self, head: str, width: int, recipe: dict[str, Any]) -> None:
@@ -103,14 +103,14 @@ class Fresh:
         self.optimizer: list[np.ndarray] | None = None
 
     def fit(self, x: np.ndarray, seed: int) -> VAE:
-        """Trains it anew, on so many batches of x."""
+        """Trains new weights, on a fixed number of batches of x."""
         new = make(*self.arguments, seed=seed)
         new(x[: self.batch])  # builds it
         self.vae(x[: self.batch])
         for old, value in zip(self.vae.variables, new.variables, strict=True):
             old.assign(value)
         self._reset(self.vae.optimizer)
-        # Drawn beforehand: of one shape, whatever the rows of the table.
+        # Drawn beforehand: one shape for any number of rows.
         rng = np.random.default_rng(seed)
         size = self.steps * self.batch
         epochs = -(-size // len(x))
@@ -153,7 +153,7 @@ Table = tuple[str, np.ndarray, np.ndarray]
 
 
 def tables(folder: Path, names: list[str] | None) -> list[list[Table]]:
-    """Name, rows and labels of each table; those of one width together."""
+    """Name, rows and labels of each table, grouped by width."""
     found: dict[int, list[Table]] = {}
     for file in sorted(folder.glob("*.npz"), key=lambda f: f.stat().st_size):
         name = file.stem.split("_", 1)[1].lower()
@@ -165,7 +165,7 @@ def tables(folder: Path, names: list[str] | None) -> list[list[Table]]:
 
 
 def summary(results: list[dict[str, Any]], published: Path) -> None:
-    """Prints a table a setting."""
+    """Prints one table for each setting."""
     with published.open() as file:
         known = {(r["setting"], r["dataset"]): r for r in csv.DictReader(file)}
     for setting in SETTINGS:
@@ -209,7 +209,7 @@ def summary(results: list[dict[str, Any]], published: Path) -> None:
 
 
 def main() -> None:
-    """Runs what is missing, and prints all there is."""
+    """Runs the missing fits, and prints all results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data", type=Path, required=True, help="a folder of ADBench's .npz"
@@ -227,7 +227,7 @@ def main() -> None:
         help="where figures are kept",
     )
     options = parser.parse_args()
-    # What is strange is what q(z|x) does not cover.
+    # q(z|x) does not cover strange rows.
     warnings.filterwarnings("ignore", "An estimate of log p")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.touch()

@@ -1,8 +1,8 @@
 """The one-layer experiment of the IWAE paper, k = 1, 5 and 50.
 
-Burda, Grosse, Salakhutdinov (ICLR 2016): two tanh layers of 200 a side, latent
-50, MNIST binarised anew at every epoch, Adam (epsilon 1e-4), batch 20, rate
-1e-3 * 10**(-i / 7) for 3**i epochs, i = 0..7 (3,280 epochs). Published, by
+Burda, Grosse, Salakhutdinov (ICLR 2016): two tanh layers of 200 on each side,
+latent 50, MNIST binarised again in every epoch, Adam (epsilon 1e-4), batch 20,
+rate 1e-3 * 10**(-i / 7) for 3**i epochs, i = 0..7 (3,280 epochs). Published, by
 5,000 importance samples: 86.76, 85.54 and 84.78 nats. `--stages` says how many
 of the eight stages are run: 5 are 121 epochs.
 
@@ -21,7 +21,7 @@ PUBLISHED = {1: "86.76", 5: "85.54", 50: "84.78"}
 
 
 class Binarized(keras.utils.PyDataset):
-    """Batches whose pixels are drawn each time they are asked for."""
+    """Batches whose pixels are drawn each time a batch is read."""
 
     def __init__(self, x: np.ndarray, batch_size: int, seed: int) -> None:
         super().__init__()

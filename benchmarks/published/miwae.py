@@ -2,15 +2,16 @@
 
 The demonstration of its authors (Mattei and Frellsen, 2019): scikit-learn's
 breast cancer table, 569 rows of 30 columns, standardised, half of its cells
-removed at random; one hidden layer of 128 tanh units a side, latent 10, K = 20,
-Adam 1e-3, batch 64, 2,002 epochs; single imputation by 10,000 importance
-samples. The figure is the mean squared error of the missing cells; published
-are 0.2867 for a Student-t decoder and about 1 for the mean of each column.
+removed at random; one hidden layer of 128 tanh units on each side, latent 10,
+K = 20, Adam 1e-3, batch 64, 2,002 epochs; single imputation by 10,000
+importance samples. The figure is the mean squared error of the missing cells;
+published are 0.2867 for a Student-t decoder and about 1 for the mean of each
+column.
 
     python benchmarks/published/miwae.py
     python benchmarks/published/miwae.py --masks 5 --head Normal --head Huber
 
-Each figure is written to `--out` at once; a second run goes on from there.
+Each figure is written to `--out` at once; a second run continues from there.
 """
 
 import argparse

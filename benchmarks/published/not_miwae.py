@@ -1,11 +1,11 @@
 """Imputation where cells are missing because of their value: not-MIWAE.
 
-White wine of UCI's wine quality, 11 columns, standardised; of the first five a
-cell is missing where it is above the column's mean (Ipsen, Mattei and
-Frellsen, 2021, table 1): 128 tanh units in two layers a side, latent 10,
+White wine of UCI's wine quality, 11 columns, standardised; in the first five a
+cell is missing if it is above the column's mean (Ipsen, Mattei and
+Frellsen, 2021, table 1): 128 tanh units in two layers on each side, latent 10,
 K = 20, Adam 1e-3, batch 16, 100,000 steps; single imputation by 10,000
 importance samples. The figure is the root of the mean squared error of the
-missing cells: published 1.035 where it is known that large values go missing,
+missing cells: published 1.035 if it is known that large values are missing,
 missForest 1.62, MICE 1.41.
 
     python benchmarks/published/not_miwae.py --data wine_white.npz
@@ -47,7 +47,7 @@ def make(width: int, knows_mask: bool, seed: int) -> VAE:
             keras.Input((latent,)),
             dense(UNITS, "tanh"),
             dense(UNITS, "tanh"),
-            # One scale, as the authors have it.
+            # One scale, as in the authors' code.
             Head(IndependentNormal(width, scale="shared")),
         ]
     )
@@ -91,7 +91,7 @@ def main() -> None:
 def trained(
     x: np.ndarray, knows_mask: bool, options: argparse.Namespace
 ) -> tuple[str, np.ndarray, float]:
-    """The name of a row, the table filled, and the minutes of training."""
+    """The name of a row, the completed table, and the minutes of training."""
     keras.utils.set_random_seed(options.seed)
     vae = make(x.shape[1], knows_mask, options.seed)
     epochs = -(-options.steps * BATCH // len(x))

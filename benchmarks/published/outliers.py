@@ -1,10 +1,11 @@
 """Training images with outlier pixels, likelihood of clean ones.
 
 On MNIST with 5, 10 and 20 per cent of all training pixels set to five times
-white, one VAE for each likelihood, all of shared scale; log p(x) of clean test
-images by importance sampling, in nats, with 95 per cent confidence intervals,
-the differences paired by image. Two layers of 200 tanh, latent 16, Adam 1e-3.
-No figure is published for this: the question is which likelihood to take.
+white, one VAE for each likelihood, all with a shared scale; log p(x) of clean
+test images by importance sampling, in nats, with 95 per cent confidence
+intervals, and differences paired by image. Two layers of 200 tanh, latent 16,
+Adam 1e-3. No figure is published for this: the question is which likelihood to
+take.
 
     python benchmarks/published/outliers.py --data mnist.npz
 """

@@ -1,4 +1,4 @@
-"""What the published rows share: data, a budget, resuming, and the table."""
+"""Shared by the published rows: data, a budget, resuming, and the table."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from tfp_vae import VAE
 from tfp_vae.evaluation.importance import MarginalLogLikelihood
 from tfp_vae.layers import MultivariateNormalDiag
 
-# Of MNIST's 60,000 training images, the last are held out to choose an epoch.
+# The last of MNIST's 60,000 training images are held out to choose an epoch.
 VALIDATION = 5_000
 
 
@@ -86,7 +86,7 @@ class Budget(keras.callbacks.Callback):
         if logs["val_loss"] < self.state["best"]:
             self.state["best"] = logs["val_loss"]
             self.model.save_weights(self.best)
-        # Both or, if the run is killed meanwhile, neither.
+        # Both files, or neither if the run is killed in between.
         new = self.path.with_suffix(".new.keras")
         self.model.save(new)
         new_state = self.path.with_suffix(".new.json")
@@ -115,7 +115,7 @@ def train(
     options: argparse.Namespace,
     batch_size: int = 100,
 ) -> tuple[VAE, dict[str, Any]]:
-    """A trained model, at its best epoch; goes on where a run was stopped.
+    """A trained model, at its best epoch; continues where a run stopped.
 
     Args:
         name: of the row, and of its files.
@@ -174,7 +174,7 @@ def table(title: str, rows: list[str], options: argparse.Namespace) -> None:
 
 
 def nll(found: MarginalLogLikelihood) -> tuple[str, str]:
-    """The mean of -log p(x) with its standard error, and how k-hat stands."""
+    """The mean of -log p(x) and its standard error; the share of bad k-hats."""
     values = -found.log_likelihood
     error = values.std(ddof=1) / np.sqrt(len(values))
     doubtful = np.mean(~(found.pareto_k <= 0.7))
@@ -191,7 +191,7 @@ def mlp(
     head: keras.layers.Layer,
     width: int,
 ) -> tuple[keras.Model, keras.Model]:
-    """Dense layers of these sizes, and back.
+    """Dense layers of these sizes, and reversed for the decoder.
 
     Args:
         sizes: of the encoder's hidden layers; the decoder has them reversed.

@@ -1,9 +1,9 @@
-"""The scale of a Gaussian decoder on grey MNIST, and two robust rows beside.
+"""The scale of a Gaussian decoder on grey MNIST, and two robust rows.
 
 Rybkin, Daniilidis, Levine (ICML 2021), table 1, upper bounds on -log p(x) in
 nats for pixels in [0, 1]: a Gaussian of unit variance < 740.5, one of shared
 scale (the sigma-VAE) < -896.1. A Huber and a Student-t of shared scale are
-added. Two convolutions a side, latent 20, Adam 1e-3, batch 100.
+added. Two convolutions on each side, latent 20, Adam 1e-3, batch 100.
 
     python benchmarks/published/sigma_vae.py --data mnist.npz
 """
@@ -43,7 +43,7 @@ ROWS: dict[str, tuple[type[DistributionLayer], dict[str, Any], str]] = {
 
 
 def networks(head: DistributionLayer) -> tuple[keras.Model, keras.Model]:
-    """Two convolutions a side."""
+    """Two convolutions on each side."""
     layers = keras.layers
     strided = {"strides": 2, "padding": "same", "activation": "relu"}
     encoder = keras.Sequential(

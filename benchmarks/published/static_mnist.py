@@ -1,9 +1,9 @@
 """VAE and IWAE on MNIST binarised once by sampling.
 
 The rows of pythae's table of reproductions: one hidden layer of 400 ReLU units
-a side, published 89.78 nats (200 importance samples); and the importance
-weighted autoencoder with 50 samples, published 86.82 (there with two hidden
-layers of 200 tanh and a latent of 50; here with the network of the first row).
+on each side, published 89.78 nats (200 importance samples); and the importance
+weighted autoencoder with 50 samples, published 86.82 (with two hidden layers of
+200 tanh and a latent of 50 there; with the network of the first row here).
 
     python benchmarks/published/static_mnist.py --data mnist.npz
 """

@@ -1,4 +1,4 @@
-"""The exact values of each family, by mpmath from the definition alone.
+"""The exact values of each family, by mpmath, only from the definition.
 
 For the tests and for `benchmarks/accuracy.py`: nothing here imports the code
 under test. The precision is that of `mpmath.mp` when a density is made.

@@ -7,13 +7,12 @@ from typing import Any
 import mpmath
 from mpmath import mpf
 
-#: Digits of Barron's tails and of the divergences, of which there are
-#: thousands.
+#: Digits of Barron's tails and of divergences: there are thousands of them.
 QUICK_DIGITS = 20
 
 
 def number(value: Any) -> mpf:
-    """Of NumPy's numbers too, which mpmath does not take."""
+    """Also converts NumPy's numbers, which mpmath does not accept."""
     return value if isinstance(value, mpf) else mpf(float(value))
 
 
@@ -22,8 +21,8 @@ class Exact:
 
     Attributes:
         shape: the shape parameter.
-        cuts: where integrals are cut, the ends included, beyond which less than
-            1e-30 of the mass is left.
+        cuts: where integrals are cut, including the ends, beyond which less
+            than 1e-30 of the mass is left.
         kinks: where the energy is not smooth, for integrals of others.
     """
 
@@ -38,7 +37,7 @@ class Exact:
         self.check()
 
     def check(self) -> None:
-        """Raises ArithmeticError unless tails and density fit together."""
+        """Raises ArithmeticError unless tails and density agree."""
         inside = [k for k in self.kinks if 0 < k < 1]
         mass = mpmath.quad(
             lambda r: mpmath.exp(self.log_prob(r)), [0, *inside, 1]
@@ -80,7 +79,7 @@ class Exact:
         raise NotImplementedError
 
     def integral(self, function: Callable[[mpf], mpf]) -> mpf:
-        """Of function(r) exp(-energy(r)) over the line."""
+        """The integral of function(r) exp(-energy(r)) over the line."""
         return mpmath.quad(
             lambda r: function(r) * mpmath.exp(-self.energy(r)), self.cuts
         )
@@ -97,7 +96,7 @@ class Exact:
 
     @functools.cached_property
     def mean(self) -> mpf:
-        # Chopped, as an error relative to a 0 that is not quite 0 is none.
+        # Chopped, since an error relative to a nearly 0 value means nothing.
         return mpmath.chop(self.integral(lambda r: r) / self.z, 1e-25)
 
     @functools.cached_property
@@ -116,7 +115,7 @@ class Exact:
 
 
 class Symmetric(Exact):
-    """One that is symmetric about 0; `tail` is P(R > r) for r >= 0."""
+    """A density that is symmetric about 0; `tail` is P(R > r) for r >= 0."""
 
     mean = mpf(0)
 
@@ -158,5 +157,5 @@ class Symmetric(Exact):
 
 @functools.cache
 def standard(definition: type[Exact], shape: float) -> Exact:
-    """Each but once, for its integrals."""
+    """Each density only once, since its integrals take time."""
     return definition(shape)

@@ -10,7 +10,7 @@ from oracles.density import QUICK_DIGITS, Exact, Symmetric
 
 
 class ExactHuber(Symmetric):
-    """Of threshold `shape`, which may be infinite: then the normal."""
+    """Huber of threshold `shape`; if that is infinite, the normal."""
 
     def prepare(self) -> None:
         d = self.shape
@@ -68,7 +68,7 @@ class ExactHyperbolicSecant(Symmetric):
 
 
 class ExactAsymmetricLaplace(Exact):
-    """Of quantile level `shape`."""
+    """The asymmetric Laplace of quantile level `shape`."""
 
     def prepare(self) -> None:
         self.kinks = [mpf(0)]
@@ -103,12 +103,12 @@ class ExactAsymmetricLaplace(Exact):
 
 
 class ExactBarron(Symmetric):
-    """Of shape alpha; all but the energy by quadrature."""
+    """Barron of shape alpha; all except the energy by quadrature."""
 
     def prepare(self) -> None:
-        """Cuts log r > 0, to where r**2 exp(-energy(r)) dr has died away."""
+        """Cuts log r > 0, up to where r**2 exp(-energy(r)) dr is negligible."""
         self.kinks = []
-        # Five methods ask for the same tails.
+        # Five methods need the same tails.
         self.tail = functools.cache(self.tail)
         power = 1 if self.shape == 0 else 3
         cuts = [mpf(k) for k in (-80, -40, -20, -10, -5, 0)]
@@ -117,7 +117,7 @@ class ExactBarron(Symmetric):
         self.cuts = cuts
 
     def integral(self, function: Callable[[mpf], mpf]) -> mpf:
-        """Of an even function, in log r, for tails as long as Cauchy's."""
+        """Integral of an even function in log r, for Cauchy-like tails."""
 
         def integrand(u: mpf) -> mpf:
             r = mpmath.exp(u)
@@ -144,16 +144,16 @@ class ExactBarron(Symmetric):
         return r * (1 + r * r / b) ** (self.shape / 2 - 1)
 
     def slope_in_shape(self, r: mpf) -> mpf:
-        """From the right, as there is nothing to the left of 0."""
+        """From the right, as the family ends at 0."""
         return mpmath.diff(
             lambda alpha: self.energy_at(alpha, r), self.shape, direction=1
         )
 
     def tail(self, r: mpf) -> mpf:
-        """In units of about the length of what is left of the tail."""
+        """In units of about the length of the rest of the tail."""
         unit = 1 / (self.slope(r) + 1 / (1 + r))
         base = self.energy(r)
-        # So many digits cancel in the exponent.
+        # This many digits cancel in the exponent.
         lost = max(0, int(mpmath.log10(1 + base)))
         with mpmath.workdps(QUICK_DIGITS + lost):
             integral = mpmath.quad(

@@ -1,4 +1,4 @@
-"""What models are compared by: functions of a model and data.
+"""Quantities that compare models: functions of a model and data.
 
 All figures are in nats per example, unless a name says otherwise.
 """

@@ -1,4 +1,4 @@
-"""Annealed importance sampling of log p(x): expensive, for when others fail."""
+"""Annealed importance sampling of log p(x): expensive, if others fail."""
 
 from typing import Any, NamedTuple
 
@@ -20,10 +20,10 @@ from tfp_vae.warn import warn_user
 
 __all__ = ["AnnealedLogLikelihood", "annealed_importance_sampling"]
 
-# Signs of a bad estimate. A lower bound that lies above it by so many nats:
-# above log p(x) itself it lies with probability exp(-5) at most (Markov's
-# inequality). A smaller share of the chains that has all of the weight. A lower
-# acceptance rate. And the share of examples from which on a warning is due.
+# Signs of a bad estimate. A lower bound that exceeds the estimate by so many
+# nats: it exceeds log p(x) itself with probability exp(-5) at most (Markov's
+# inequality). A share of the chains below this that has all of the weight. An
+# acceptance rate below this. Then the share of examples that causes a warning.
 _NATS_BELOW = 5.0
 _LEAST_SHARE_OF_CHAINS = 0.25
 _LEAST_ACCEPTANCE = 0.4
@@ -39,10 +39,10 @@ class AnnealedLogLikelihood(NamedTuple):
             chains' weights, by the delta method.
         acceptance_rate: of the proposals, over all steps and chains.
         effective_sample_size: (sum w)**2 / sum w**2 of the chains' weights,
-            from 1, where one chain has all the weight, to their number.
+            from 1, if one chain has all the weight, to their number.
         importance_bound: log p(x) by importance sampling from q(z|x) with as
-            many draws as there are chains: a lower bound on average, in nats,
-            that the estimate must not lie below.
+            many draws as there are chains: a lower bound on average, in nats; a
+            good estimate is not below it.
     """
 
     log_likelihood: np.ndarray
@@ -74,28 +74,28 @@ def annealed_importance_sampling(
     ```
 
     where z_t is a step of Hamiltonian Monte Carlo on f_t from z_(t-1), and b_t
-    rises from 0 to 1 along a sigmoid, slowly at first and at last. Use it
-    where the `pareto_k` of `VAE.marginal_log_likelihood` says that the
-    posterior does not cover enough: chains find what the encoder misses. A
-    lower bound on average, tight as T grows, from whichever f_0.
+    rises from 0 to 1 along a sigmoid, slowly at both ends. Use it where the
+    `pareto_k` of `VAE.marginal_log_likelihood` says that the posterior does not
+    cover enough: chains find what the encoder misses. The estimate is a lower
+    bound on average and becomes tight as T grows, for both f_0.
 
-    The chains start from q(z|x), as they have the shorter way to go, even from
-    an encoder that is bad: from the prior, which may be hundreds of nats away,
-    the default number of steps can be far too small. From the prior, on the
-    other hand, the encoder has no part in the estimate.
+    The chains start from q(z|x), which is closer to the target, even if the
+    encoder is bad: from the prior, which may be hundreds of nats away, the
+    default number of steps can be far too small. But with the prior the
+    estimate does not depend on the encoder.
 
-    It costs `num_steps * (num_leapfrog_steps + 2)` passes through the decoder
-    and back, with `num_chains + 4` rows for each example: four more chains, of
-    which the step size of the others is learned. Limits: chains do not
+    It costs `num_steps * (num_leapfrog_steps + 2)` forward and backward passes
+    of the decoder, with `num_chains + 4` rows for each example: four more
+    chains serve to learn the step size of the others. Limits: chains do not
     cross between modes far apart, so mass that none of them finds is missing
-    from the estimate and from its standard error. Weights of few chains that
-    spread over more than a few nats give a standard error that is too small,
-    and an estimate that is too low: raise `num_steps` until both stay.
+    from the estimate and from its standard error. If there are few chains and
+    their weights spread over more than a few nats, the standard error is too
+    small, and the estimate too low: raise `num_steps` until both are stable.
 
     A warning says when more than a tenth of the examples cannot be trusted:
     their estimate lies below `importance_bound` by more than 5 nats,
     `effective_sample_size` is below a quarter of the chains, or
-    `acceptance_rate` below 0.4. `bidirectional_bounds` tells how tight the
+    `acceptance_rate` below 0.4. `bidirectional_bounds` shows how tight the
     estimates of this model are.
 
     Args:
@@ -122,7 +122,7 @@ def annealed_importance_sampling(
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
             fit the model, a number is not positive, there is only one chain,
-            or `initial` is another word.
+            or `initial` is neither of the two.
         NotImplementedError: for a model with a `missing_model`.
 
     References:

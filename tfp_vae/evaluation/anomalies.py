@@ -35,19 +35,20 @@ def anomaly_score(
     ```
 
     Higher is stranger. A density has no absolute scale, so scores rank the
-    examples of one model and data in one unit: they have no threshold of their
-    own, and may be negative. Elements compare across examples; two elements
-    compare with each other once each is measured against its own usual score,
-    such as its median over the training data.
+    examples for one model and one unit of the data: there is no natural
+    threshold, and scores may be negative. Scores of the same element compare
+    across examples; to compare two elements, first subtract from each its usual
+    score, such as its median over the training data.
 
     The scores of elements say which part of x the model cannot reproduce. They
-    do not add up to the score of the example, which has the strangeness of z
-    in it too: a familiar part in an unfamiliar place shows there alone.
+    do not add up to the score of the example, which also contains the
+    strangeness of z: only there does a familiar part in an unfamiliar place
+    show.
 
     Args:
         vae: a `VAE`, or any other `LatentModel`.
         x: data, `[N, *event]`, a dict of them and of conditions, or a pipeline
-            of batches `x`, `(x,)` or `(x, y)` that can be gone through several
+            of batches `x`, `(x,)` or `(x, y)` that can be iterated several
             times.
         num_samples: draws of z for each example.
         seed: an int for the same scores again, or None.
@@ -58,18 +59,17 @@ def anomaly_score(
             pipeline, that of its batches.
 
     Returns:
-        `[N]`, or with `per_element` `[N, *event]`, of float64, nats. Of an
-        example with gaps the score is that of what was observed, and the score
-        of a gap is NaN: compare examples that lack the same. Few
-        samples make the score of an example too high: see
-        `marginal_log_likelihood`, whose standard error and k-hat tell by how
-        much.
+        `[N]`, or with `per_element` `[N, *event]`, of float64, nats. The score
+        of an example with gaps is that of what was observed, and the score of a
+        gap is NaN: compare examples with the same gaps. Few samples make the
+        score of an example too high: see `marginal_log_likelihood`, whose
+        standard error and k-hat show by how much.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
             fit the model, or a number is not positive.
-        NotImplementedError: if elements are to be scored, and are not
-            independent given z.
+        NotImplementedError: with `per_element`, if elements are not independent
+            given z.
 
     References:
         An, Cho. Variational autoencoder based anomaly detection using

@@ -1,4 +1,4 @@
-"""Data through a compiled function, some examples at a time."""
+"""Passes data through a compiled function, some examples at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -31,8 +31,8 @@ __all__ = [
     "prepared",
 ]
 
-#: Rows of the decoder's batch at a time: bounds the memory, whatever the number
-#: of samples.
+#: Rows of the decoder's batch at a time: bounds the memory for any number of
+#: samples.
 ROWS = 8192
 
 # The data and, where it is another array, the target: `(x,)` or `(x, y)`. x may
@@ -46,9 +46,9 @@ class Batch(NamedTuple):
     Attributes:
         x: `[B, *event]`, of the same B in all batches, or a dict of it and of
             conditions.
-        y: the target of the likelihood; x itself where there is no other.
-        found: how many rows, from the first on, are data; the others repeat
-            the last one.
+        y: the target of the likelihood; x itself if there is no other.
+        found: how many rows, from the first on, are data; the others repeat the
+            last one.
     """
 
     x: Any
@@ -67,7 +67,7 @@ class _OneBatch:
 
 
 class _Pipeline:
-    """Batches as Keras takes them, as arrays, each looked at."""
+    """Batches in Keras' format, as arrays, each of them checked."""
 
     def __init__(self, source: Any, missing: float | None) -> None:
         _check_repeatable(source)
@@ -85,16 +85,16 @@ class _Pipeline:
 
 
 class Examples:
-    """Examples and their targets, whatever they come from.
+    """Examples and their targets, from any source.
 
-    Arrays are a pipeline of one batch. Of a longer one no more is held than a
-    batch of its own and one of `size` examples: each pass reads it anew.
+    Arrays are a pipeline of one batch. Of a longer pipeline only one of its
+    batches and one of `size` examples are held: each pass reads it again.
 
     Attributes:
-        first: the first batch of the source, `(x,)` or `(x, y)`: of arrays,
+        first: the first batch of the source, `(x,)` or `(x, y)`: for arrays,
             all examples.
         size: examples in a batch, at most N.
-        count: N, or None where only a whole pass would tell.
+        count: N, or None if only a whole pass would show it.
     """
 
     def __init__(
@@ -104,19 +104,19 @@ class Examples:
         batch_size: int = 128,
         missing: float | None = None,
     ) -> None:
-        """Looks at the first batch.
+        """Checks the first batch.
 
         Args:
             x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-                `(x, y)` that can be gone through several times.
+                `(x, y)` that can be iterated several times.
             y: the target of the likelihood, `[N, *event]`, where x are arrays.
             batch_size: examples at a time.
             missing: what marks elements that are missing, or None.
 
         Raises:
-            TypeError: if x can be gone through only once, or never ends.
-            ValueError: if there are no data, x and y are not as many, values of
-                a pipeline are not finite, or it has weights.
+            TypeError: if x can be iterated only once, or never ends.
+            ValueError: if there are no data, x and y differ in length, values
+                of a pipeline are not finite, or it has weights.
         """
         self._source: Iterable[_Arrays]
         self.count: int | None = None
@@ -125,7 +125,7 @@ class Examples:
         elif y is not None:
             raise ValueError(
                 "The targets of a pipeline are in its batches, (x, y). "
-                f"Received: y={type(y).__name__} beside x={type(x).__name__}. "
+                f"Received: y={type(y).__name__} and x={type(x).__name__}. "
                 "Leave y out, or give arrays for both."
             )
         else:
@@ -172,10 +172,11 @@ class Examples:
         self.size = min(self.size, self._batch_size)
 
     def rows(self) -> Iterator[_Arrays]:
-        """The examples as they are.
+        """The examples, without padding.
 
         Yields:
-            `(x,)` or `(x, y)`, as many rows in all batches but the last.
+            `(x,)` or `(x, y)`, with equally many rows in all batches except the
+            last.
         """
         held: _Arrays | None = None
         for arrays in self._source:
@@ -203,7 +204,7 @@ def _rows(arrays: _Arrays, rows: slice) -> _Arrays:
 
 
 def _named(arrays: _Arrays) -> Iterator[tuple[str, np.ndarray]]:
-    """All arrays with the names that users know them by."""
+    """All arrays with the names that users gave them."""
     for name, array in zip("xy", arrays, strict=False):
         yield from array.items() if isinstance(array, dict) else [(name, array)]
 
@@ -246,13 +247,13 @@ def _items(source: Any) -> Iterable[Any]:
 
 
 def _check_repeatable(source: Any) -> None:
-    """Refuses what can be gone through only once, and what never ends."""
+    """Refuses what can be iterated only once, and what never ends."""
     if isinstance(source, Iterator):
         raise TypeError(
-            "A pipeline is gone through several times: to look at the data "
-            f"first, and to evaluate then. Received: {type(source).__name__}, "
+            "A pipeline is iterated several times: first to check the data, "
+            f"then to evaluate. Received: {type(source).__name__}, "
             "which is empty after once. Give a tf.data.Dataset, a "
-            "keras.utils.PyDataset, or an object whose __iter__ starts anew."
+            "keras.utils.PyDataset, or an object whose __iter__ starts again."
         )
     if _is_endless(source):
         raise TypeError(
@@ -266,7 +267,7 @@ def _is_endless(source: Any) -> bool:
     if isinstance(source, keras.utils.PyDataset):
         return source.num_batches is None
     cardinality = getattr(source, "cardinality", None)
-    # TensorFlow says -1 for endless, -2 for unknown.
+    # TensorFlow returns -1 for endless, -2 for unknown.
     return callable(cardinality) and int(cardinality()) == -1
 
 
@@ -274,7 +275,7 @@ def _unpacked(item: Any) -> tuple[Any, Any]:
     x, y, weights = keras.utils.unpack_x_y_sample_weight(item)
     if weights is not None:
         raise ValueError(
-            "Figures are one for each example, which weights do not enter. "
+            "Figures are one for each example, and weights do not enter. "
             "Received: batches (x, y, sample_weight). Give batches (x, y), and "
             "weight the figures yourself."
         )
@@ -293,7 +294,7 @@ def _joined(held: _Arrays, arrays: _Arrays) -> _Arrays:
 
 
 def _padded(rows: np.ndarray, size: int) -> Tensor:
-    """A tensor of so many rows: the last one repeats."""
+    """A tensor of `size` rows: the last one repeats."""
     padding = [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
     return ops.convert_to_tensor(np.pad(rows, padding, mode="edge"))
 
@@ -306,14 +307,13 @@ def prepared(
     batch_size: int = 128,
     **counts: int,
 ) -> Examples:
-    """Data as `fit` would take them, looked at.
+    """Data as `fit` would take them, after a check.
 
     Args:
-        model: which looks at the data itself, and builds itself, where it
-            can.
+        model: checks the data and builds itself, if it can.
         x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)`. All values of arrays are looked at, of a pipeline those of
-            the first batch, and whether the others are finite.
+            `(x, y)`. All values of arrays are checked; of a pipeline, the first
+            batch, and later whether the others are finite.
         y: the target of the likelihood, by default x.
         support: whether the target must have a finite density under the
             likelihood.
@@ -339,8 +339,8 @@ def prepared(
         return examples
     for name, array in _named(first):
         check_finite(name, array)
-    # Makes the weights of layers that were not called yet, as a compiled
-    # function could not.
+    # Makes the weights of layers that were not called yet, which a compiled
+    # function could not do.
     examples.likelihood_of_first(model)
     return examples
 
@@ -369,12 +369,12 @@ def chunked(
     seed: int | None,
     verbose: bool,
 ) -> Iterator[tuple[Batch, int, Iterator[list[np.ndarray]]]]:
-    """What a function gives for each batch, some samples of z at a time.
+    """The results of a function for each batch, some samples of z at a time.
 
     Args:
         function: from the model, a number of samples, examples, `[B, *event]`
-            or a dict, their targets and a seed to tensors. Compiled, and kept
-            so: the same object at each call.
+            or a dict, their targets and a seed to tensors. It is compiled and
+            kept, so pass the same object at each call.
         model: its first argument.
         examples: N of them.
         num_samples: for each example; rounded up to a whole number of equal
@@ -383,9 +383,9 @@ def chunked(
         verbose: whether to show the progress.
 
     Yields:
-        The batch; how many samples there are in all; and, to be gone through
-        before the next batch, for each chunk of them the function's arrays, of
-        float64.
+        The batch; how many samples there are in all; and an iterator over
+        chunks of samples, to be consumed before the next batch, with the
+        function's arrays, of float64.
     """
     chunks = -(-num_samples // max(ROWS // examples.size, 1))
     samples = -(-num_samples // chunks)
@@ -419,11 +419,11 @@ def averages(
     seed: int | None,
     verbose: bool,
 ) -> list[np.ndarray]:
-    """What a function gives for each example, averaged over samples of z.
+    """The results of a function for each example, averaged over samples of z.
 
     Args:
-        function: as for `chunked`, to tensors `[B, ...]`, averages over so
-            many samples.
+        function: as for `chunked`, to tensors `[B, ...]`, averages over the
+            samples.
         model: as for `chunked`.
         examples: as for `chunked`.
         num_samples: as for `chunked`.

@@ -35,7 +35,7 @@ class BidirectionalBounds(NamedTuple):
 
     @property
     def gap(self) -> np.ndarray:
-        """upper - lower: on average at least what `lower` lacks."""
+        """upper - lower: on average at least the error of `lower`."""
         return self.upper - self.lower
 
 
@@ -61,14 +61,14 @@ def bidirectional_bounds(
 
     z* is a draw from the exact p(z|x*), so that chains can also go backwards
     from it: 1 / v estimates p(x*) from above. On average the gap between the
-    two is at least what either of them is wrong by. It says with which settings
-    `annealed_importance_sampling` can be trusted for this model, and nothing of
-    data that the model would not draw.
+    two is at least the error of each. It shows which settings of
+    `annealed_importance_sampling` can be trusted for this model, but says
+    nothing about data that the model would not draw.
 
     Args:
         vae: as for `annealed_importance_sampling`.
-        x: data, `[N, *event]`: as many examples are drawn, of their shape. A
-            prior that is learned from them takes its conditions from them.
+        x: data, `[N, *event]`: equally many examples of the same shape are
+            drawn. A conditional prior takes its conditions from them.
         num_steps: T, as for `annealed_importance_sampling`.
         num_chains: C, for each example and direction.
         step_size: as for `annealed_importance_sampling`.
@@ -83,7 +83,7 @@ def bidirectional_bounds(
         of log p(x*) in nats, and as `gap` their difference.
 
     Raises:
-        TypeError, ValueError: as `annealed_importance_sampling`.
+        TypeError, ValueError: see `annealed_importance_sampling`.
 
     References:
         Grosse, Ghahramani, Adams. Sandwiching the marginal likelihood using

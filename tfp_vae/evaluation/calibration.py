@@ -43,7 +43,7 @@ class BitsPerDimension(NamedTuple):
 
 
 class ProbabilityIntegralTransform(NamedTuple):
-    """Where data fall in the distributions predicted for them.
+    """Where data lie in the distributions that are predicted for them.
 
     Attributes:
         values: of each element, `[N, *event]`, in (0, 1).
@@ -66,16 +66,14 @@ def bits_per_dimension(
     verbose: bool = False,
     y: Any = None,
 ) -> BitsPerDimension:
-    """The bits that an ideal code by the model spends on an element of x.
+    """The bits that an ideal code of the model needs for an element of x.
 
     ```none
     -log p(x) / (D log 2)
     ```
 
-    D is the number of elements that were observed.
-
     with log p(x) by importance sampling, so that the bits are an upper bound on
-    average.
+    average. D is the number of elements that were observed.
 
     Args:
         vae: a `VAE` of a discrete likelihood.
@@ -91,7 +89,7 @@ def bits_per_dimension(
 
     Raises:
         TypeError: as `VAE.marginal_log_likelihood`.
-        ValueError: if the likelihood is a density, if data are no outcomes of
+        ValueError: if the likelihood is a density, if data are not outcomes of
             it, or as `VAE.marginal_log_likelihood`.
     """
     examples = prepared(
@@ -108,8 +106,8 @@ def bits_per_dimension(
             "compare nats per example, by marginal_log_likelihood(), on the "
             "same data in the same unit."
         )
-    # At once: another pass of a pipeline may come in another order, and gaps
-    # are counted for the examples that are evaluated.
+    # In the same pass: another pass of a pipeline may have another order, and
+    # gaps must be counted for the examples that are evaluated.
     x, *targets = keras.tree.map_structure(
         lambda *parts: np.concatenate(parts), *examples.rows()
     )
@@ -135,9 +133,9 @@ def _check_whole(values: np.ndarray, name: str) -> None:
         return
     raise ValueError(
         f"The outcomes of {name} are whole numbers: between them log_prob is a "
-        "cross-entropy and no number of bits. Received: values from "
+        "cross-entropy, not a number of bits. Received: values from "
         f"{values.min()} to {values.max()}, not all whole. Evaluate on data "
-        "such as the model draws; binarise them, (x > 0.5), if need be."
+        "such as the model draws; binarise them, (x > 0.5), if necessary."
     )
 
 
@@ -150,23 +148,23 @@ def probability_integral_transform(
     verbose: bool = False,
     y: Any = None,
 ) -> ProbabilityIntegralTransform:
-    """Tells whether the spread that the decoder predicts is the data's.
+    """Tests whether the decoder predicts the spread of the data.
 
     ```none
     u_d = 1 / S sum_s F(x_d | z_s),     z_s ~ q(z|x)
     ```
 
-    with F the cumulative distribution of element d, and for a discrete
+    where F is the cumulative distribution of element d, or for a discrete
     likelihood its randomised form, F(x_d) - v P(x_d), v uniform on (0, 1).
 
     With one draw (S = 1) the values are independent and uniform if the model is
     right: x and an exact draw from p(z|x) are one draw from the joint
-    distribution. A histogram high at both ends shows a likelihood that is too
-    narrow, one high in the middle a likelihood that is too wide, a slope a
-    bias. As the draws come from q, a posterior that is wrong shows as well.
-    More draws smooth the values, but average out part of their spread: then
-    they crowd about 1/2 even for a model that is right, the more so the less x
-    tells of z, and only models evaluated with the same S compare.
+    distribution. A histogram that is high at both ends shows a likelihood that
+    is too narrow; one that is high in the middle, a likelihood that is too
+    wide; a slope, a bias. As the draws come from q, a wrong posterior shows as
+    well. More draws smooth the values, but average out part of their spread:
+    then they concentrate about 1/2 even for a right model, the more so the less
+    x tells about z, and only models evaluated with the same S can be compared.
 
     Args:
         vae: a `VAE` whose likelihood has independent elements with a `cdf`.
@@ -178,7 +176,7 @@ def probability_integral_transform(
         y: the target, as for `marginal_log_likelihood`.
 
     Returns:
-        `ProbabilityIntegralTransform`: the values (NaN of what is missing),
+        `ProbabilityIntegralTransform`: the values (NaN for missing elements),
         their distance from uniform, and their histogram. Values are kept 6e-8
         away from 0 and 1. If all N * D values are independent and uniform, the
         distance exceeds 1.63 / sqrt(N * D) one time in a hundred.
@@ -207,7 +205,7 @@ def probability_integral_transform(
         values = values - uniform.random(mass.shape) * mass
     edge = np.finfo("float32").epsneg
     values = np.clip(values, edge, 1.0 - edge)
-    # What is missing falls nowhere.
+    # Missing elements have no place in a distribution.
     ordered = np.sort(values[np.isfinite(values)])
     steps = np.arange(len(ordered) + 1) / len(ordered)
     distance = max((steps[1:] - ordered).max(), (ordered - steps[:-1]).max())
@@ -218,7 +216,7 @@ def probability_integral_transform(
 def _transform(
     vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor, ...]:
-    """u, `[B, *event]`, and of a discrete likelihood P(x), averaged over z."""
+    """u, `[B, *event]`, and for a discrete likelihood P(x), averaged over z."""
     z = vae.encode(x).sample(samples, seed=noise)
     likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
     check_likelihood(likelihood, y, samples)

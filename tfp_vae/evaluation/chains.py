@@ -1,4 +1,4 @@
-"""Chains of annealed importance sampling, whatever they run between."""
+"""Chains of annealed importance sampling between any two densities."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,35 +23,35 @@ __all__ = [
     "log_mean",
 ]
 
-# The middle of the range in which Hamiltonian Monte Carlo is efficient, and how
-# fast the step size goes there: twofold in some twenty updates.
+# An acceptance rate at which Hamiltonian Monte Carlo is efficient, and how fast
+# the step size adapts to it: by a factor of two in some twenty updates.
 _ACCEPTANCE = 0.75
 _ADAPTATION_RATE = 0.05
 
-# The sigmoid of the powers runs from minus this to this.
+# The sigmoid of the powers runs from minus this to plus this.
 _SIGMOID_TO = 5.0
 
-#: Chains beside the others, from which the step size is learned: the others, if
-#: it depended on where they are, would have biased weights.
+#: Additional chains, from which the step size is learned: if it depended on the
+#: other chains, their weights would be biased.
 PILOTS = 4
 
-# Draws from which the width of the initial distribution is taken.
+# Draws that estimate the width of the initial distribution.
 _WIDTH_SAMPLES = 64
 
 
 class _State(NamedTuple):
-    """State of `_Annealed`: that of the kernel within, and a sum over steps."""
+    """State of `_Annealed`: that of the inner kernel, and a sum over steps."""
 
     inner_results: Any
     accepted: Tensor
 
 
 class _Annealed(tfp.mcmc.TransitionKernel):
-    """Hamiltonian Monte Carlo, of adapting step size, on a moving target.
+    """Hamiltonian Monte Carlo of adaptive step size on a changing target.
 
-    It adds up the acceptance probabilities, and it works out the density where
-    a step begins: TFP hands on what the last step found under the distribution
-    before, on which the acceptance would go wrong.
+    It adds up the acceptance probabilities, and it computes the density where a
+    step begins: TFP would pass on the value under the previous distribution,
+    and the acceptance would be wrong.
     """
 
     def __init__(self, inner: tfp.mcmc.SimpleStepSizeAdaptation) -> None:
@@ -91,11 +91,11 @@ class Settings(NamedTuple):
     initial: str
 
     def check(self) -> None:
-        """Refuses what makes no chain.
+        """Refuses invalid settings.
 
         Raises:
             ValueError: if there is only one chain, the step size is not
-                positive, or `initial` is another word.
+                positive, or `initial` is unknown.
         """
         if self.initial not in ("posterior", "prior"):
             raise ValueError(
@@ -120,7 +120,7 @@ class Settings(NamedTuple):
         """Log weights and acceptance rates of chains between two densities.
 
         Args:
-            first: the log density that z was drawn from, up to a constant.
+            first: the log density from which z was drawn, up to a constant.
             last: the log density of the end.
             z: `[pilots + chains, B, *latent]`.
             width: the unit of the step size, `[B, *latent]`.
@@ -174,8 +174,8 @@ class Settings(NamedTuple):
     def powers(self) -> np.ndarray:
         """The power of the last density after each step, `[T + 1]`.
 
-        A sigmoid from 0 to 1, slow at both ends: there a density that is
-        narrower by far than the other gives way to it, or takes over.
+        A sigmoid from 0 to 1, slow at both ends, where the powers of two
+        densities of very different widths must change slowly.
         """
         time = np.linspace(-_SIGMOID_TO, _SIGMOID_TO, self.num_steps + 1)
         sigmoid = 1.0 / (1.0 + np.exp(-time))
@@ -183,7 +183,7 @@ class Settings(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What the chains of a batch run between."""
+    """The distributions between which the chains of a batch run."""
 
     model: LatentModel
     #: `[B, *event]`, or a dict of it and of conditions.
@@ -191,15 +191,15 @@ class Problem(NamedTuple):
     posterior: tfd.Distribution
     prior: tfd.Distribution
     start: tfd.Distribution
-    #: Of draws, so that of a prior for all each example has its own.
+    #: Of draws: with a prior of batch shape `[]` each example has its own.
     shape: list[int]
 
     @classmethod
     def of(cls, model: LatentModel, x: Any, initial: str) -> "Problem":
-        """What a model makes of examples.
+        """The problem of a model and examples.
 
         Args:
-            model: that encodes and has a prior.
+            model: encodes examples and has a prior.
             x: `[B, *event]`, or a dict of it and of conditions.
             initial: `"posterior"` or `"prior"`.
 
@@ -226,7 +226,7 @@ class Problem(NamedTuple):
 
         def decode(z: Tensor) -> tfd.Distribution:
             rows = z.shape[0]
-            # TFP asks for shapes first, by one z.
+            # TFP first finds the shapes with one z.
             some = keras.tree.map_structure(lambda a: a[:rows], self.x)
             samples = max(rows // size, 1)
             return likelihood_of(self.model, z, some, samples)
@@ -251,8 +251,8 @@ def examples_for(
     settings.check()
     if getattr(vae, "missing_model", None) is not None:
         raise NotImplementedError(
-            "Annealed importance sampling moves z alone, and a missing_model "
-            "is asked with draws of what is missing. Take "
+            "Annealed importance sampling moves only z, but a missing_model "
+            "needs draws of what is missing. Take "
             "marginal_log_likelihood(). Received: a model with a missing_model."
         )
     examples = prepared(

@@ -1,7 +1,7 @@
 """Functions of a model, each compiled once and kept as long as the model lives.
 
-They are kept beside the model and not in it, so that it is saved, pickled and
-copied without them.
+They are kept outside the model, so that it is saved, pickled and copied without
+them.
 """
 
 import functools
@@ -23,7 +23,7 @@ __all__ = ["compiled", "forget"]
 # memory.
 _LIMIT = 8
 
-# None is not looked at: what replaces it is.
+# None is not compared: a value that replaces it is.
 _VALUES = (bool, int, float, complex, str, bytes, np.generic)
 _OBJECTS = (
     keras.layers.Layer,
@@ -47,7 +47,7 @@ _OF_LOOPS = {
 
 
 class _Kept:
-    """The functions of one model, and what the model then consisted of."""
+    """The functions of one model, and its parts when they were compiled."""
 
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
@@ -64,18 +64,18 @@ def compiled(
 ) -> Callable[..., Any]:
     """Compiles a function of a model, or finds it compiled.
 
-    Of a Keras model it is compiled anew where another function would come of
-    it: where a layer, a variable, or an attribute of a layer that is a number,
-    a string, a function, an array, a tensor or a distribution, or a list, tuple
-    or dict of such, is another one than before.
-    Values of variables may change. A model of another class may change
-    in ways that cannot be seen: for it the function is compiled at each call.
+    For a Keras model the function is compiled again if the result could differ:
+    if a layer or a variable was replaced, or an attribute of a layer that is a
+    number, a string, a function, an array, a tensor or a distribution, or a
+    list, tuple or dict of such. Values of variables may change. A model that is
+    not a Keras model may change in ways that cannot be seen: for it the
+    function is compiled at each call.
 
     Args:
         function: `function(model, *static, *tensors)`, the same object each
             time.
         model: a `LatentModel`.
-        *static: further arguments that are no tensors, hashable.
+        *static: further arguments, hashable, not tensors.
 
     Returns:
         A function of the tensors.
@@ -90,7 +90,7 @@ def compiled(
     if key not in kept.functions:
         while len(kept.functions) >= _LIMIT:
             del kept.functions[next(iter(kept.functions))]
-        # What is kept must not keep the model.
+        # The kept function must not keep the model alive.
         weak = weakref.ref(model)
         # A partial: TensorFlow would count the traces of all lambdas written
         # here as those of one function, and warn of too many.
@@ -133,7 +133,7 @@ def _parts(model: keras.layers.Layer) -> list[Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """What is looked at of an attribute, and how it is nested."""
+    """The compared parts of an attribute, and how they are nested."""
     if isinstance(value, _OBJECTS) or ops.is_tensor(value):
         yield weakref.ref(value)
     elif isinstance(value, _VALUES):

@@ -1,4 +1,4 @@
-"""Importance sampling of log p(x), with signs of when not to believe it."""
+"""Importance sampling of log p(x), with signs of when not to trust it."""
 
 from typing import Any, NamedTuple
 
@@ -13,12 +13,12 @@ from tfp_vae.warn import warn_user
 
 __all__ = ["MarginalLogLikelihood", "marginal_log_likelihood", "pareto_k"]
 
-# The k-hat above which an estimate cannot be trusted, and the share of examples
-# above it from which on a warning is due.
+# The k-hat above which an estimate cannot be trusted, and the share of such
+# examples above which there is a warning.
 _BAD_K = 0.7
 _SHARE_WARNED_OF = 0.1
 
-# Nats: a standard error below it does not matter, and may be rounding only.
+# Nats: a standard error below this does not matter, and may be only rounding.
 _ROUNDING = 1e-4
 
 
@@ -43,12 +43,12 @@ class MarginalLogLikelihood(NamedTuple):
 
 
 class _Running:
-    """What is kept of the weights of a batch of examples, chunk by chunk."""
+    """A summary of the weights of a batch of examples, updated by chunks."""
 
     def __init__(self, total: int) -> None:
         self._sum = self._squares = np.float64(-np.inf)
         self._total = total
-        # The largest weights, and the one below them, which is the threshold.
+        # The largest weights, and the next one, which is the threshold.
         self._kept = min(total // 5, int(3 * np.sqrt(total))) + 1
         self._largest: np.ndarray | None = None
 
@@ -80,8 +80,8 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """The shape of the tail of importance weights, by Zhang and Stephens.
 
     The posterior mean of the shape of a generalised Pareto distribution, under
-    their empirical prior and, as Vehtari et al. have it, a weak one towards
-    1/2 that counts as ten weights.
+    their empirical prior and, as in Vehtari et al., a weak prior towards 1/2
+    that counts as ten weights.
 
     Args:
         log_weights: the largest log weights and, the smallest of them, the
@@ -89,7 +89,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
 
     Returns:
         `[N]`; NaN where fewer than five weights exceed the threshold, -inf
-        where all weights are alike.
+        where all weights are equal.
 
     References:
         Zhang, Stephens. A new and efficient estimation method for the
@@ -114,7 +114,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
         best = (theta * weights).sum(axis=0) / weights.sum(axis=0)
         k = np.log1p(-best * excess).mean(axis=0)
     k = (m * k + 10 * 0.5) / (m + 10)
-    # Where most of the weights are nothing beside the largest.
+    # Where most weights are negligible compared with the largest.
     k = np.where(quartile > 0, k, np.inf)
     return np.where(excess[-1] > 0, k, -np.inf)
 
@@ -134,13 +134,13 @@ def marginal_log_likelihood(
     log p(x) ~ log(1 / S sum_s w_s),   w_s = p(x|z_s) p(z_s) / q(z_s|x)
     ```
 
-    A lower bound on average, tight as S grows. Compiled; memory does not
-    grow with S.
+    It is a lower bound on average, and becomes tight as S grows. It is
+    compiled, and its memory does not grow with S.
 
     Args:
         vae: a `VAE`, or any other `LatentModel`.
         x: data, `[N, *event]`, or a pipeline of batches `x`, `(x,)` or
-            `(x, y)` that can be gone through several times.
+            `(x, y)` that can be iterated several times.
         num_samples: S, draws of z for each example; rounded up to a whole
             number of equal chunks.
         batch_size: examples at a time.
@@ -152,8 +152,8 @@ def marginal_log_likelihood(
     Returns:
         `MarginalLogLikelihood`: for each example the estimate in nats, its
         standard error, the effective sample size, and the Pareto k-hat that
-        tells when not to believe the first two. A warning says so where more
-        than a tenth of the examples are above 0.7.
+        tells when not to trust the first two. There is a warning if more than a
+        tenth of the examples are above 0.7.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do
@@ -184,8 +184,8 @@ def marginal_log_likelihood(
 
 def _warn_of_bad(k: np.ndarray, standard_error: np.ndarray) -> None:
     """Warns where the estimates of many examples cannot be trusted."""
-    # None of few samples, which have a NaN; +inf is the worst, unless weights
-    # that are all alike differ by their rounding.
+    # Few samples have a NaN and do not count; +inf is the worst, unless equal
+    # weights differ only by rounding.
     share = ((k > _BAD_K) & (standard_error > _ROUNDING)).mean()
     if share > _SHARE_WARNED_OF:
         warn_user(

@@ -1,4 +1,4 @@
-"""What was not observed, given what was."""
+"""The distribution of missing elements given the observed ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,21 +40,21 @@ def impute(
     w_s = p(x_o|z_s) p(z_s) / q(z_s|x_o),          z_s ~ q(z|x_o)
     ```
 
-    with x_o what was observed and x_m what is missing: self-normalised
-    importance sampling, whose bias falls as 1 / S. Draws are taken by sampling
-    importance resampling, z_s with probability v_s and x_m from
-    p(x_m | x_o, z_s). With a `missing_model`, w_s has a factor
-    p(mask | x_o, x_m), with a draw of x_m in place of its mean.
+    where x_o is what was observed and x_m what is missing. This is
+    self-normalised importance sampling, whose bias falls as 1 / S. Draws come
+    from sampling importance resampling: z_s with probability v_s, then x_m from
+    p(x_m | x_o, z_s). With a `missing_model`, w_s has another factor, p(mask |
+    x_o, x_m), and a draw of x_m replaces its mean.
 
     Memory does not grow with `num_samples`.
 
     Args:
         vae: a `VAE` with `missing_values`.
         x: data, `[N, *event]`, a dict of them and of conditions, or a pipeline
-            of batches that can be gone through several times.
+            of batches that can be iterated several times.
         num_samples: S, draws of z for each example; rounded up to a whole
             number of equal chunks.
-        draws: how many draws are wanted, with replacement; None for the mean.
+        draws: how many draws to return, with replacement; None for the mean.
             Take several times as many samples.
         batch_size: examples at a time.
         seed: an int for the same result again, or None.
@@ -62,8 +62,8 @@ def impute(
 
     Returns:
         x with its gaps filled, `[N, *event]`: by the mean, or the most probable
-        class of a categorical element. With `draws` m, `[m, N, *event]`. What
-        was observed is as it was. Floating.
+        class of a categorical element. With `draws` m, `[m, N, *event]`.
+        Observed values are unchanged. The dtype is floating.
 
     Raises:
         TypeError, ValueError: if the model has no `missing_values`, the data do
@@ -94,7 +94,7 @@ def impute(
     for batch, _, chunks in chunked(
         function, vae, examples, num_samples, seed, verbose
     ):
-        # Of this very pass: the next one may come in another order.
+        # The rows of this same pass: the next one may have another order.
         data.append(ops.convert_to_numpy(batch.y)[: batch.found])
         if draws is not None:
             parts.append(_resampled(chunks, draws, generator)[:, : batch.found])
@@ -108,7 +108,7 @@ def impute(
 
 
 def _is_drawn(vae: LatentModel) -> bool:
-    """Whether the weights ask for a draw of what is missing."""
+    """Whether the weights need a draw of what is missing."""
     return getattr(vae, "missing_model", None) is not None
 
 
@@ -137,7 +137,7 @@ def _means(
 ) -> tuple[Tensor, ...]:
     """The logarithm of the mass of a chunk, and its weighted averages."""
     likelihood, data, log_weights = _weighted(vae, samples, x, y, noise)
-    # Of the mask a draw was asked: that very one is weighed.
+    # The same draw that gave the probability of the mask is weighted.
     each = (
         [likelihood.complete(data)]
         if _is_drawn(vae)
@@ -152,7 +152,7 @@ def _means(
 def _candidates(
     vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor, ...]:
-    """Log weights, `[S, B]`, and what each sample fills in."""
+    """Log weights, `[S, B]`, and the data as each sample completes them."""
     likelihood, data, log_weights = _weighted(vae, samples, x, y, noise)
     own = None if _is_drawn(vae) else samplers.fold_in(noise, 2)
     drawn = likelihood.complete(data, own)
@@ -165,12 +165,12 @@ def _average(weights: Tensor, each: Tensor) -> Tensor:
     each = ops.reshape(each, (samples, -1, *each.shape[1:]))
     ones = [1] * (len(each.shape) - 2)
     weights = ops.reshape(weights, (samples, -1, *ones))
-    # Keras multiplies in the wider dtype: integers must not round the weights.
+    # Keras multiplies in a common dtype: integers must not round the weights.
     return ops.sum(ops.multiply(weights, each), axis=0)
 
 
 def _averaged(chunks: Iterator[list[np.ndarray]]) -> list[np.ndarray]:
-    """The averages of all chunks, weighed by the mass of each."""
+    """The averages over all chunks, weighted by the mass of each."""
     total, *sums = next(chunks)
     for mass, *terms in chunks:
         new = np.logaddexp(total, mass)
@@ -193,8 +193,8 @@ def _resampled(
 ) -> np.ndarray:
     """Draws from weighted candidates that come chunk by chunk, `[m, B, ...]`.
 
-    Each draw is kept with the probability of what came before: that is
-    sampling from all of them.
+    A draw is kept with the share of the mass of all earlier chunks: this
+    samples from all candidates.
     """
     total: Any = -np.inf
     kept: Any = None

@@ -12,10 +12,10 @@ __all__ = ["joint_distribution", "joint_of"]
 
 
 class _Decoded(tfd.Distribution):
-    """The likelihood of z of any leading dimensions, over one decoded batch.
+    """The likelihood for z of any leading dimensions, from one decoded batch.
 
-    `BatchReshape` with values that broadcast against the batch: one example
-    before many z.
+    `BatchReshape` whose values broadcast against the batch: one example for
+    many z.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def joint_distribution(
 
     Args:
         vae: a `VAE` that is built.
-        conditions: by name, one value for all.
+        conditions: by name, one value for all examples.
 
     Returns:
         A distribution over dicts of `z`, `[..., *latent]`, and `x`,
@@ -100,14 +100,14 @@ def joint_distribution(
 
 
 def _only_row(prior: tfd.Distribution) -> tfd.Distribution:
-    """A prior under one condition, as one for all."""
+    """A prior under one condition, as one prior for all."""
     return tfd.BatchReshape(prior, [])
 
 
 def joint_of(
     prior: tfd.Distribution, decode: Callable[[Tensor], tfd.Distribution]
 ) -> tfd.JointDistributionNamed:
-    """p(z) p(x|z) of a prior that is at hand.
+    """p(z) p(x|z) of a given prior.
 
     Args:
         prior: p(z).

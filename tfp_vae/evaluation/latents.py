@@ -1,7 +1,7 @@
 """What a model does with its latent space: functions of a model and data.
 
-All figures are in nats per example. Beside each other, two models are compared
-by the same function, arguments and seed.
+All figures are in nats per example. Compare two models with the same function,
+arguments and seed.
 """
 
 import itertools
@@ -38,12 +38,12 @@ _PAIRS = 2**22
 
 
 class ActiveUnits(NamedTuple):
-    """Which latent coordinates tell one example from another.
+    """Which latent coordinates distinguish examples.
 
     Attributes:
         variance: Var_x(E_q[z|x]) of each coordinate, `[*latent]`.
         active: whether it exceeds the threshold, `[*latent]`, bool.
-        num_active: how many do.
+        num_active: how many are active.
     """
 
     variance: np.ndarray
@@ -121,8 +121,8 @@ def kl_per_dimension(
 ) -> np.ndarray:
     """KL(q(z_l|x) || p(z_l)) of each latent coordinate l.
 
-    In closed form where one is known, else by Monte Carlo. Its sum over the
-    coordinates is the KL of the ELBO.
+    In closed form where one is known, otherwise by Monte Carlo. Its sum over
+    the coordinates is the KL of the ELBO.
 
     Args:
         vae: a `VAE` whose posterior and prior have independent coordinates.
@@ -166,8 +166,8 @@ def active_units(
     coordinate l is active   if   Var_x(E_q[z_l|x]) > threshold
     ```
 
-    The variance is that of the N examples, in squared units of z: the usual
-    threshold is made for a prior of unit variance.
+    The variance is over the N examples, in squared units of z: the usual
+    threshold suits a prior of unit variance.
 
     Args:
         vae: a `VAE` whose posterior has a mean in closed form.
@@ -215,9 +215,9 @@ def rate_distortion(
     R = KL(q(z|x) || p(z))     D = -E_q[log p(x|z)]     ELBO = -(R + D)
     ```
 
-    Two models of the same ELBO may differ in how much of the data z tells: one
-    that ignores z has no rate. The figures do not depend on the objective the
-    model was trained with.
+    Two models of the same ELBO may differ in how much z says about x: a model
+    that ignores z has rate 0. The figures do not depend on the objective with
+    which the model was trained.
 
     Args:
         vae: a `VAE`.
@@ -284,11 +284,11 @@ def aggregate_posterior(
     ```
 
     The N examples count as the whole distribution of x, so that I_q is at most
-    log N: near this bound z identifies each example, and I_q says more of N
-    than of the model. A large marginal KL tells that draws from the prior fall
+    log N: near this bound z identifies each example, and I_q depends more on N
+    than on the model. A large marginal KL means that draws from the prior lie
     where the decoder was never trained.
 
-    Each draw is held against all N posteriors, in O(N**2 * num_samples) time;
+    Each draw is compared with all N posteriors, in O(N**2 * num_samples) time;
     memory is bounded, except for the draws, which are all kept.
 
     Args:
@@ -301,9 +301,9 @@ def aggregate_posterior(
 
     Returns:
         `AggregatePosterior`: Monte Carlo estimates, and their standard errors
-        from the spread over the examples. The errors take the N examples as
-        draws, so they hold for other data of the same kind. They do not contain
-        the bias that comes from the bound log N.
+        from the spread over the examples. The errors treat the N examples as
+        draws, so they hold for other data of the same kind. They do not include
+        the bias from the bound log N.
 
     Raises:
         TypeError, ValueError: if the shapes or the values of the data do not
@@ -322,8 +322,8 @@ def aggregate_posterior(
         < 2
     ):
         raise ValueError(
-            "Mutual information is between z and which of several examples it "
-            "stands for. Received: 1 example."
+            "Mutual information is between z and the index of one of several "
+            "examples. Received: 1 example."
         )
     batch_size = examples.size
 
@@ -387,8 +387,8 @@ def _draw(
 def _log_sum(vae: LatentModel, x: Any, found: Tensor, z: Tensor) -> Tensor:
     """log sum_b q(z|x_b) over the found examples, `[len(z)]`.
 
-    Encoded anew for each block of z, since no parameters of a distribution in
-    general can be kept and taken apart.
+    x is encoded again for each block of z, since the parameters of a
+    distribution cannot in general be kept and split.
     """
     log_prob = vae.encode(x).log_prob(ops.expand_dims(z, 1))
     log_prob = ops.where(

@@ -61,14 +61,14 @@ class LatentModel(Protocol):
 
 @runtime_checkable
 class ChecksData(Protocol):
-    """A model that refuses data it cannot be evaluated on."""
+    """A model that refuses data on which it cannot be evaluated."""
 
     def check_data(self, x: Any, support: bool = True) -> None:
-        """Builds the model if need be, and looks at the data.
+        """Builds the model if necessary, and checks the data.
 
         Args:
-            x: `[N, *event]`, or where there is a target beside it, a pipeline
-                of one batch `(x, y)`.
+            x: `[N, *event]`, or with a separate target, a pipeline of one batch
+                `(x, y)`.
             support: whether the target must have a finite density under the
                 likelihood.
 
@@ -94,7 +94,7 @@ class MeetsGaps(Protocol):
 
         Args:
             likelihood: p(x|z).
-            seed: of TFP's.
+            seed: a seed of TFP.
 
         Returns:
             A distribution whose `log_prob` leaves out what is missing.
@@ -108,7 +108,7 @@ def marker_of(model: Any) -> float | None:
         model: any.
 
     Returns:
-        A number, or None if none may be missing.
+        A number, or None if no element may be missing.
     """
     return model.missing_values if isinstance(model, MeetsGaps) else None
 
@@ -169,12 +169,12 @@ def likelihood_of(
         z: `[B, *latent]`, or with samples `[S * B, *latent]`.
         x: data, `[B, *event]`, or a dict of it and of conditions.
         samples: S, or None.
-        seed: of TFP's, of the draws that complete data for a model of what is
-            missing.
+        seed: a seed of TFP, of the draws that complete data for a
+            `missing_model`.
 
     Returns:
-        A distribution of as many rows as z has; where data may have gaps, its
-        `log_prob` is that of what was observed.
+        A distribution with one row for each row of z; where data may have gaps,
+        its `log_prob` is that of what was observed.
     """
     given = accepted(model.decode, repeated(conditions_of(x), samples))
     likelihood = model.decode(z, **given)

@@ -15,7 +15,7 @@ __all__ = ["warn_of_activation"]
 # Functions of Keras, and its classes of layers and operations, in lower case.
 _SQUASHING = ("sigmoid", "softmax", "hard_sigmoid", "hardsigmoid")
 
-# What changes no value.
+# Layers and operations that change no value.
 _RESHAPING = (
     keras.layers.Flatten,
     keras.layers.Identity,
@@ -23,7 +23,7 @@ _RESHAPING = (
     keras.layers.Reshape,
 )
 
-# A model is built more than once, alone and within others: one warning is
+# A model is built more than once, alone and inside others: one warning is
 # enough.
 _warned: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
 
@@ -32,8 +32,8 @@ def warn_of_activation(model: keras.layers.Layer) -> None:
     """Warns, once, of a sigmoid or softmax before a layer that takes logits.
 
     It sees the layer that feeds a distribution layer in `keras.Sequential` and
-    in functional models, and in models within them. In the `call` of a subclass
-    it sees nothing.
+    in functional models, and in models inside them. It does not see into the
+    `call` of a subclass.
 
     Args:
         model: any layer.
@@ -77,7 +77,7 @@ def _follow_calls(model: Any, calls: list[Any], squashed: Any) -> Any:
         by_tensor[id(model.inputs[0])] = squashed
     for called, inputs, outputs in calls:
         if not inputs:
-            continue  # where a model begins
+            continue  # the input of a model
         found = _follow(called, by_tensor.get(id(inputs[0])))
         by_tensor.update((id(output), found) for output in outputs)
     if len(model.outputs) > 1:
@@ -86,7 +86,7 @@ def _follow_calls(model: Any, calls: list[Any], squashed: Any) -> Any:
 
 
 def _takes_logits(layer: Any) -> Any:
-    """The layer, or the one within it, whose parameters are logits alone."""
+    """The layer, or the one inside it, whose parameters are only logits."""
     inner: list[Any] = []
     if isinstance(layer, Composite):
         inner = layer.blocks

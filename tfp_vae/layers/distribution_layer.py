@@ -26,19 +26,19 @@ class DistributionLayer(keras.layers.Layer):
     A layer of your own needs two things: `params_size`, the number of
     parameters it takes for an event shape, and `make_distribution`, which turns
     a tensor `[..., params_size]` into a distribution with batch shape `[...]`.
-    It may make weights in `build`. For one that acts on every element alike,
-    `IndependentLayer` does nearly all of it.
+    It may make weights in `build`. For a layer that treats all elements alike,
+    `IndependentLayer` does nearly all of this.
 
     The layer works eagerly, under `tf.function` and `jax.jit`, and at the end
-    or in the middle of `keras.Sequential` and functional models: symbolically
-    its output is a `KerasTensor` of shape `[None, *event_shape]`, on data it is
-    the distribution itself. Turn it into a tensor by `Sample`, or say how by
-    `convert_to_tensor_fn`: then other Keras layers and models take the
-    distribution as the tensor it stands for. Under a mixed precision policy the
+    or in the middle of `keras.Sequential` and functional models: in a symbolic
+    call its output is a `KerasTensor` of shape `[None, *event_shape]`; on data
+    it is the distribution itself. Turn it into a tensor by `Sample`, or by
+    `convert_to_tensor_fn`: then other Keras layers and models take the tensor
+    that this makes of the distribution. Under a mixed precision policy the
     distribution is float32.
 
-    An `activity_regularizer` is called with the distribution, once, and what it
-    returns is added to the loss.
+    An `activity_regularizer` is called once, with the distribution, and its
+    result is added to the loss.
 
     Args:
         event_shape: int or tuple of ints, the shape of one draw.
@@ -51,15 +51,15 @@ class DistributionLayer(keras.layers.Layer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `[..., params_size]`, in the layout the layer documents.
+        inputs: `[..., params_size]`, in the layout that the layer documents.
 
     Returns:
         A `tfd.Distribution` over `event_shape`.
 
     Raises:
         ValueError: if `event_shape` is not a positive int or a tuple of them,
-            if `convert_to_tensor_fn` is none of the above, or the inputs are of
-            the wrong width.
+            if `convert_to_tensor_fn` is not one of the above, or the inputs are
+            of the wrong width.
 
     Example:
     ```python
@@ -95,8 +95,8 @@ class DistributionLayer(keras.layers.Layer):
     def num_parameters(self) -> int:
         """How many parameters this layer takes, flat, for one example.
 
-        This is `params_size` of the arguments that the layer was made with. It
-        keeps them as attributes of the same names.
+        This is `params_size` of the arguments of the layer, which it keeps as
+        attributes of the same names.
 
         Raises:
             TypeError: if there is no `params_size`, or an argument of it is not
@@ -122,18 +122,18 @@ class DistributionLayer(keras.layers.Layer):
         return self.params_size(**arguments)
 
     def width_of_other_modes(self, input_shape: tuple[int | None, ...]) -> str:
-        """Which arguments were forgotten, if the width says so.
+        """Which arguments were forgotten, if the width shows it.
 
         Args:
             input_shape: the shape of an input of the wrong width.
 
         Returns:
-            The end of a message, or nothing.
+            The end of a message, or an empty string.
         """
         return ""
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
-        """The distribution with these parameters; each layer has its own.
+        """The distribution with these parameters; each layer overrides this.
 
         Args:
             params: `[..., params_size]`.
@@ -147,7 +147,8 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Here and not in `call`, since a subclass may wrap what `call` returns.
+        # Here and not in `call`, since a subclass may wrap the result of
+        # `call`.
         output = super().__call__(*args, **kwargs)
         if self.convert_to_tensor_fn is None or not isinstance(
             output, tfd.Distribution
@@ -161,10 +162,10 @@ class DistributionLayer(keras.layers.Layer):
         return self.regularized(self.make_distribution(inputs))
 
     def regularized(self, distribution: tfd.Distribution) -> tfd.Distribution:
-        """Adds what the regularizer makes of a distribution to the loss.
+        """Adds the regularizer of a distribution to the loss.
 
         Args:
-            distribution: what `call` is to return.
+            distribution: what `call` will return.
 
         Returns:
             The same.
@@ -227,7 +228,7 @@ def check_no_variables(distribution: tfd.Distribution, role: str) -> None:
 
     Args:
         distribution: any.
-        role: what it is there for, such as "the prior".
+        role: its role in the model, such as "the prior".
 
     Raises:
         ValueError: if it holds variables that train.

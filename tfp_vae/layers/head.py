@@ -105,7 +105,7 @@ class Head(keras.layers.Layer):
             layer = keras.layers.Dense(width, **options)
         layer.build(input_shape)
         self.parameters_layer = layer
-        if not self.distribution.built:  # one that is loaded comes built
+        if not self.distribution.built:  # a loaded one is built already
             shape = layer.compute_output_shape(input_shape)
             self.distribution.build(shape)
             self.distribution.built = True
@@ -113,7 +113,7 @@ class Head(keras.layers.Layer):
     def call(
         self, inputs: Tensor, training: bool | None = None
     ) -> tfd.Distribution:
-        # With `training` in the signature Keras passes it on.
+        # Keras passes `training` on, since it is in the signature.
         assert self.parameters_layer is not None
         return self.distribution(self.parameters_layer(inputs))
 

@@ -36,23 +36,24 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
     KL(a || b) ~ log a(z) - log b(z),    z ~ a       unless use_exact_kl
     ```
 
-    a is what the layer returns. It is added once, as the mean over examples,
-    the first dimension of the batch; over further ones it is summed. With the
-    mean negative log likelihood as the loss of a model, the total is minus the
-    ELBO. (`tfp.layers` counts it twice where a model is built from its layers,
-    and `KLDivergenceAddLoss` there sums an exact divergence over the batch.)
+    a is what the layer returns. The divergence is added once: a mean over
+    examples, the first dimension of the batch, and a sum over further
+    dimensions. With the mean negative log likelihood as the loss of a model,
+    the total is minus the ELBO. (`tfp.layers` counts it twice where a model is
+    built from its layers, and its `KLDivergenceAddLoss` sums an exact
+    divergence over the batch.)
 
     Args:
-        distribution_b: b: a `tfd.Distribution` over the same event, a layer
+        distribution_b: b: a `tfd.Distribution` over the same event; a layer
             that returns one when it is called with None (it trains with the
-            model), or a function without arguments to one, which must be
-            registered to be saved.
-        use_exact_kl: whether the closed form is taken, or an estimate.
-        test_points_reduce_axis: of no effect; it exists since `tfp.layers` has
-            it. Test points are averaged.
+            model); or a function without arguments that returns one, which must
+            be registered to be saved.
+        use_exact_kl: whether to take the closed form, or an estimate.
+        test_points_reduce_axis: of no effect; accepted as in `tfp.layers`. Test
+            points are averaged.
         test_points_fn: how the points z of the estimate are drawn: a function
-            of a (and optionally of a `seed`) to a tensor, `[B, *event]` or with
-            dimensions of samples before, such as
+            from a (and optionally a `seed`) to a tensor, `[B, *event]` or with
+            leading dimensions of samples, such as
             `lambda a, seed: a.sample(10, seed=seed)`; by default one draw.
         weight: a number; None is 1.
 
@@ -99,9 +100,9 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
         _check_distribution_b(distribution_b)
         if not (weight is None or isinstance(weight, numbers.Real)):
             raise ValueError(
-                "The weight of a KL divergence is a number or None. For one "
-                "that changes in training take a VAE with ELBO(beta=...). "
-                f"Received: weight={weight!r}."
+                "The weight of a KL divergence is a number or None. For a "
+                "weight that changes in training take a VAE with "
+                f"ELBO(beta=...). Received: weight={weight!r}."
             )
         self.distribution_b = distribution_b
         self.use_exact_kl = use_exact_kl
@@ -186,8 +187,8 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
 class KLDivergenceAddLoss(OnDistribution):
     """Adds a KL divergence to the loss, and passes the distribution on.
 
-    What `KLDivergenceRegularizer` does, as a layer after the one that makes the
-    distribution.
+    It does what `KLDivergenceRegularizer` does, as a layer after the one that
+    makes the distribution.
 
     Args:
         distribution_b: as in `KLDivergenceRegularizer`.

@@ -41,7 +41,7 @@ _STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
 # TFP says that the mean of these is NaN.
 _WITHOUT_MEAN = (tfd.Cauchy, tfd.HalfCauchy)
 
-# Draws from which a statistic is estimated that TFP does not have.
+# The number of draws that estimate a statistic that TFP does not have.
 _ESTIMATE_SAMPLES = 100
 
 
@@ -105,12 +105,13 @@ def to_tensor(
             function of the distribution, which is also given a `seed` of TFP's
             if it has an argument of that name. None takes the
             `convert_to_tensor_fn` of the layer that returned the distribution,
-            else `"sample"`.
+            or `"sample"` if it has none.
         seed: of a draw: a `keras.random.SeedGenerator`, an int, or None for
             fresh noise.
 
     Returns:
-        A tensor, `batch_shape + event_shape` unless a function says otherwise.
+        A tensor, `batch_shape + event_shape` unless a function returns another
+        shape.
 
     Raises:
         ValueError: if `convert_to_tensor_fn` is none of these.
@@ -130,9 +131,9 @@ def to_tensor(
 def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
     """The mean of a distribution, or a substitute for it.
 
-    The mean; else the mode; else, of numbers and of independent numbers, the
-    median; else the mean of 100 draws, the same at each call. A flow or a
-    relaxed categorical has only the last.
+    The first that exists of: the mean; the mode; the median, for numbers and
+    independent numbers; the mean of 100 draws, the same at each call. A flow or
+    a relaxed categorical has only the last.
 
     Args:
         distribution: any.
@@ -141,7 +142,7 @@ def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
         A tensor, `batch_shape + event_shape`.
 
     Raises:
-        NotImplementedError: if it has none of them and cannot be drawn from.
+        NotImplementedError: if it has none of them and cannot be sampled.
     """
     for statistic in (_mean, _mode, _median):
         found = _unless_missing(statistic, distribution)
@@ -160,7 +161,7 @@ def stddev_or_estimate(distribution: tfd.Distribution) -> Tensor:
         A tensor, `batch_shape + event_shape`.
 
     Raises:
-        NotImplementedError: if it has none and cannot be drawn from.
+        NotImplementedError: if it has none and cannot be sampled.
     """
     found = _unless_missing(_stddev, distribution)
     if found is not None:
@@ -180,7 +181,7 @@ def _unless_missing(
         return None
     except AttributeError as error:
         # Some classes of TFP have no such method. Any other missing attribute
-        # is a mistake within a method, and is raised.
+        # is a mistake inside a method, and is raised.
         if str(error.name).lstrip("_") in _STATISTICS:
             return None
         raise
@@ -227,8 +228,8 @@ def convertible(
     """A copy of a distribution that Keras, given it, turns into a tensor.
 
     It has the methods by which TensorFlow, JAX and numpy turn an object into an
-    array. The tensor is made when it is first asked for, and is the same each
-    time: all layers that take it see one draw.
+    array. The tensor is made at its first use, and is the same each time: all
+    layers that take it see the same draw.
 
     Args:
         distribution: any.
@@ -294,7 +295,7 @@ class OnDistribution(keras.layers.Layer):
                 "the output of a distribution layer. Received: "
                 f"{type(distribution).__name__}."
             )
-        # Keras takes nothing but tensors by position.
+        # Keras takes only tensors by position.
         return super().__call__(distribution=distribution, **kwargs)
 
     def compute_output_spec(

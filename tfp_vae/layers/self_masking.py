@@ -21,15 +21,16 @@ class SelfMasking(keras.layers.Layer):
     logit p(element d is observed | x) = intercept_d - slope_d x_d
     ```
 
-    A sensor that saturates, an income that is not told because it is high. With
-    it as `missing_model` a `VAE` is a not-MIWAE. Without a known sign, data may
-    tell the slope badly; say it if you know it.
+    Examples are a sensor that saturates, or an income that is not reported
+    because it is high. With this layer as `missing_model` a `VAE` is a
+    not-MIWAE. If you know the sign of the slope, state it: data may determine
+    it badly.
 
     Args:
         event_shape: int or tuple of ints, the shape of one example.
         missing_when: `"high"` if large values are missing more often (slopes
-            are positive), `"low"` if small ones are, or None where it is not
-            known and may differ from element to element.
+            are positive), `"low"` if small ones are, or None if this is not
+            known, and may differ from element to element.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -60,7 +61,7 @@ class SelfMasking(keras.layers.Layer):
         self, event_shape: Any, missing_when: str | None = None, **kwargs: Any
     ) -> None:
         if kwargs.get("dtype") is None:
-            # Data are not rounded to half precision.
+            # Data must not be rounded to half precision.
             kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
         super().__init__(**kwargs)
         self.event_shape = canonical_event_shape(event_shape)
@@ -80,7 +81,7 @@ class SelfMasking(keras.layers.Layer):
 
     @property
     def slope(self) -> Tensor:
-        """How much an element is missing more often for each unit of it."""
+        """How much the log-odds of being missing rise for each unit of x."""
         raw = ops.convert_to_tensor(self.raw_slope)
         if self.missing_when is None:
             return raw

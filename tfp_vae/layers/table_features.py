@@ -13,40 +13,40 @@ __all__ = ["TableFeatures"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class TableFeatures(keras.layers.Layer):
-    """Rows of a table as a network likes them: the first layer of an encoder.
+    """Rows of a table as features for a network: the first layer of an encoder.
 
     ```none
-    continuous, positive   x                        as it comes: standardised
+    continuous, positive   x                        unchanged: standardised
     count                  (log(1 + x) - shift) / scale
     binary                 -1 or 1
     categorical            one-hot
     ```
 
-    Codes as numbers would say that class 3 is three times class 1, and a large
-    count would drown the rest. Of a cell that is not observed all features are
-    0, and the mask is appended, 1 where observed.
+    Codes as numbers would mean that class 3 is three times class 1, and a large
+    count would dominate the rest. All features of a missing cell are 0, and the
+    mask is appended, 1 where observed.
 
     Args:
-        table: the `TableEncoder` that x comes from.
+        table: the `TableEncoder` that makes x.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        x: `[..., table.width]`, without NaN: a `VAE` of `missing_values` writes
-            0 in their place.
+        x: `[..., table.width]`, without NaN: a `VAE` with `missing_values`
+            replaces them by 0.
         observed: `[..., table.width]`, 1 where observed and 0 where not; or
             None, if nothing is missing.
 
     Returns:
-        `[..., num_features]`, and with `observed` so many and the mask.
+        `[..., num_features]`, and with `observed` these and the mask.
 
     Raises:
-        TypeError: if `table` is no `TableEncoder`.
+        TypeError: if `table` is not a `TableEncoder`.
         ValueError: if x has another width.
     """
 
     def __init__(self, table: TableEncoder, **kwargs: Any) -> None:
         if kwargs.get("dtype") is None:
-            # Counts and codes are lost in half precision.
+            # Half precision would lose counts and codes.
             kwargs["dtype"] = keras.config.dtype_policy().variable_dtype
         super().__init__(**kwargs)
         if not isinstance(table, TableEncoder):

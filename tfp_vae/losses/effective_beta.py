@@ -1,4 +1,4 @@
-"""The beta that a loss written by hand trains with."""
+"""The beta with which a loss written by hand trains."""
 
 import math
 import numbers
@@ -14,7 +14,7 @@ def effective_beta(
     reconstruction_weight: float = 1.0,
     kl_weight: float = 1.0,
 ) -> float:
-    """The beta that a hand-written VAE loss really trains with.
+    """The beta with which a hand-written VAE loss really trains.
 
     ```none
     loss = reconstruction_weight * reduce_D(-log p(x_d|z))
@@ -28,12 +28,12 @@ def effective_beta(
     where -log p and KL are sums, in nats per example. So the loss has the
     gradient of `scale` times that of minus `ELBO(beta=beta)`. A mean
     cross-entropy with a mean KL has beta = D / L, with a summed KL beta = D;
-    `D * mean + sum` has 1. A squared error without a half is a Gaussian's of
-    variance 1/2 (see `likelihood_from_loss`): beta is the one beside that
+    `D * mean + sum` has 1. A squared error without a half belongs to a Gaussian
+    of variance 1/2 (see `likelihood_from_loss`): beta is the weight for that
     likelihood.
 
     Both terms are averaged over the batch, or both are not. A Keras loss takes
-    its mean over the last axis alone: `binary_crossentropy` of images
+    its mean over the last axis only: `binary_crossentropy` of images
     `[B, H, W, C]`, summed over H and W, is `"sum"` with a
     `reconstruction_weight` of 1 / C.
 
@@ -42,8 +42,8 @@ def effective_beta(
         latent_size: L, the number of latent coordinates.
         reconstruction: `"mean"` or `"sum"`, over the D elements.
         kl: `"mean"` or `"sum"`, over the L coordinates.
-        reconstruction_weight: the number before the first, positive.
-        kl_weight: the number before the second, not negative.
+        reconstruction_weight: the factor of the first term, positive.
+        kl_weight: the factor of the second term, not negative.
 
     Returns:
         beta, without a unit.
@@ -95,7 +95,7 @@ def effective_beta(
             raise ValueError(
                 "Weights are finite numbers, that of the reconstruction "
                 "positive and that of the KL not negative. Received: "
-                f"{name}={weight!r}. For a schedule ask for each of its values."
+                f"{name}={weight!r}. For a schedule call this for each value."
             )
     of_kl = float(kl_weight) / (latent_size if kl == "mean" else 1)
     of_data = float(reconstruction_weight) / (

@@ -26,8 +26,8 @@ class LossLikelihood(NamedTuple):
     Attributes:
         distribution: from `y_pred`, `[..., *event]`, to a `tfd.Distribution` of
             batch shape `[...]` over the event.
-        constant: from y, `[..., *event]`, to what the loss leaves out, `[...]`,
-            in nats per example. It never depends on `y_pred`.
+        constant: from y, `[..., *event]`, to the part that the loss leaves out,
+            `[...]`, in nats per example. It never depends on `y_pred`.
     """
 
     distribution: Callable[[Tensor], tfd.Distribution]
@@ -35,7 +35,7 @@ class LossLikelihood(NamedTuple):
 
 
 class _Element(NamedTuple):
-    """The likelihood of one element, and nats of each that its loss lacks."""
+    """The likelihood of one element, and the nats that its loss leaves out."""
 
     distribution: Callable[[Tensor], tfd.Distribution]
     constant: Callable[[Tensor], Tensor]
@@ -47,7 +47,7 @@ def _constantly(value: float) -> Callable[[Tensor], Tensor]:
 
 
 def _clipped(probs: Tensor) -> Tensor:
-    """Probabilities as Keras' cross-entropies take their logarithm."""
+    """Probabilities, clipped as in Keras' cross-entropies."""
     epsilon = keras.config.epsilon()
     return ops.clip(probs, epsilon, 1.0 - epsilon)
 
@@ -57,7 +57,7 @@ def _normalized(probs: Tensor) -> Tensor:
 
 
 def _squared(config: dict[str, Any]) -> _Element:
-    # exp(-r**2), no half in it: a Gaussian of variance 1/2.
+    # exp(-r**2), without a half: a Gaussian of variance 1/2.
     return _Element(
         lambda y_pred: tfd.Normal(y_pred, math.sqrt(0.5)),
         _constantly(0.5 * math.log(math.pi)),
@@ -75,7 +75,7 @@ def _huber(config: dict[str, Any]) -> _Element:
     if not 0.0 < delta < math.inf:
         raise ValueError(
             "The delta of a Huber loss is a positive number: at 0 the loss is "
-            "0 everywhere, and beyond all numbers Keras' formula is NaN. "
+            "0 everywhere, and for infinity Keras' formula is NaN. "
             f"Received: delta={delta}. Take another delta, or for a squared "
             'error "mse".'
         )
@@ -127,12 +127,12 @@ def _sparse_categorical(config: dict[str, Any]) -> _Element:
 
 
 def _poisson(config: dict[str, Any]) -> _Element:
-    # Keras takes the logarithm of y_pred + epsilon. The rate that has it makes
-    # the two exactly a constant apart.
+    # Keras takes the logarithm of y_pred + epsilon. With this sum as the rate,
+    # the two differ by exactly a constant.
     epsilon = keras.config.epsilon()
 
     def constant(y: Tensor) -> Tensor:
-        # At rate 1 minus log p(y) is 1 + log y!, which `ops` lacks.
+        # At rate 1, -log p(y) is 1 + log y!, a function that `ops` lacks.
         one = tfd.Poisson(rate=ops.ones((), y.dtype))
         return (epsilon - 1.0) - one.log_prob(y)
 
@@ -159,8 +159,8 @@ _CLASSES = 'Take "categorical_crossentropy".'
 
 _REASONS = {
     "KLDivergence": "its target is a distribution, and no outcome "
-    "that could have a density. From categorical_crossentropy it differs by "
-    f"the entropy of the target alone. {_CLASSES}",
+    "that could have a density. It differs from categorical_crossentropy "
+    f"only by the entropy of the target. {_CLASSES}",
     "MeanAbsolutePercentageError": "it stays bounded as y grows, so "
     'that exp(-loss) has no finite integral. Take "mae" of log y.',
     "MeanSquaredLogarithmicError": _VARIES + 'Take "mse" of log(1 + y).',
@@ -181,10 +181,10 @@ _REASONS = {
 
 @functools.cache
 def _name_of_function() -> dict[Any, str]:
-    """What a loss is called with, to the name of its class.
+    """From the function of a loss to the name of its class.
 
-    "huber" is the function `keras.losses.huber`, of which `keras.losses.Huber`
-    is the class. A Keras that lacks one of them lacks a row here.
+    "huber" is the function `keras.losses.huber`, and `keras.losses.Huber` is
+    its class. If a version of Keras lacks one of them, the row is left out.
     """
     return {
         getattr(keras.losses, name)().fn: name
@@ -212,13 +212,13 @@ def likelihood_from_loss(
     poisson                      Poisson              log y! + epsilon
     ```
 
-    with y_pred the location, the probability (or the logit, as the loss has
-    it) or the rate, and `Z(delta) = sqrt(2 pi) erf(delta / sqrt 2) + (2 /
-    delta) exp(-delta**2 / 2)`. Keras' mean over the last axis is taken as a
-    sum, and its `reduction` is left aside: over D elements it is the loss times
-    D. Where Keras keeps a logarithm finite by `keras.config.epsilon()`, so does
-    the density; that of several classes then differs by as much as an epsilon a
-    class. Between 0 and 1 the cross-entropies are no densities, though the
+    where y_pred is the location, the probability (or the logit, if the loss
+    takes logits) or the rate, and `Z(delta) = sqrt(2 pi) erf(delta / sqrt 2) +
+    (2 / delta) exp(-delta**2 / 2)`. Keras' mean over the last axis becomes a
+    sum, and its `reduction` is ignored: the sum is D times the loss. Where
+    Keras keeps a logarithm finite by `keras.config.epsilon()`, so does the
+    density; with several classes it then differs by up to an epsilon per class.
+    For y between 0 and 1 the cross-entropies are not densities, though the
     equation holds.
 
     Args:
@@ -226,8 +226,8 @@ def likelihood_from_loss(
             it has in `compile`; a function of `keras.losses`; or an instance,
             such as `keras.losses.Huber(delta=2.0)`.
         event_ndims: how many of the last dimensions of y make up one example;
-            by default all but the first. Classes of a one-hot y are one of
-            them; the labels of the sparse loss have none.
+            by default all except the first. The classes of a one-hot y are one
+            of them; the labels of the sparse loss have no such dimension.
 
     Returns:
         `LossLikelihood`: `distribution`, from y_pred to a `tfd.Distribution`,
@@ -236,10 +236,10 @@ def likelihood_from_loss(
     Raises:
         TypeError: if `loss` is not a loss.
         ValueError: if it is not a negative log density up to a constant, such
-            as `kl_divergence`, or is one with other targets than the data
-            (label smoothing, an ignored class), or if an argument is out of
-            range. `distribution` raises it for a y_pred of too few dimensions,
-            as `constant` does for y.
+            as `kl_divergence`, or has targets other than the data (label
+            smoothing, an ignored class), or if an argument is out of range.
+            `distribution` raises it for a y_pred with too few dimensions, and
+            `constant` for such a y.
 
     Example:
     ```python
@@ -260,8 +260,8 @@ def likelihood_from_loss(
     ):
         raise ValueError(
             "event_ndims is how many of the last dimensions of y are those of "
-            "an example: an int >= 0, or None for all but the first. Received: "
-            f"event_ndims={event_ndims!r}."
+            "an example: an int >= 0, or None for all except the first. "
+            f"Received: event_ndims={event_ndims!r}."
         )
     element = _element(loss)
 
@@ -289,7 +289,7 @@ def likelihood_from_loss(
 
 
 def _event_ndims(name: str, rank: int, asked: int | None, least: int) -> int:
-    """How many dimensions an example has, if there are as many."""
+    """How many dimensions an example has; refuses too few."""
     count = rank - 1 if asked is None else asked
     if not least <= count <= rank:
         raise ValueError(
@@ -317,7 +317,7 @@ def _element(loss: Any) -> _Element:
     if name is not None:
         found = getattr(keras.losses, name)()
     kind = type(found).__name__
-    # A class of the user's may be any other function.
+    # A class of the user may compute any other function.
     if type(found) is not getattr(keras.losses, kind, None):
         kind = ""
     if kind not in _ELEMENTS:
@@ -336,17 +336,17 @@ def _element(loss: Any) -> _Element:
 
 
 def _check_targets(loss: Any, config: dict[str, Any]) -> None:
-    """Refuses a loss that is one of other targets than those it is given."""
+    """Refuses a loss that changes its targets."""
     if config.get("label_smoothing"):
         raise ValueError(
-            "With label smoothing the likelihood is one of other targets than "
+            "With label smoothing the likelihood has targets other than "
             f"the data. Received: loss={loss!r} with label_smoothing="
             f"{config['label_smoothing']}. Smooth the targets themselves and "
             "leave label_smoothing at 0."
         )
     if config.get("ignore_class") is not None:
         raise ValueError(
-            "A likelihood is one of all elements. Received: "
+            "A likelihood counts all elements. Received: "
             f"loss={loss!r} with ignore_class={config['ignore_class']}. Leave "
             "it at None, and wrap the distribution in tfd.Masked."
         )

@@ -12,19 +12,19 @@ __all__ = ["NegativeLogLikelihood"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class NegativeLogLikelihood(keras.losses.Loss):
-    """Minus the log density of the target, for models that return one.
+    """Minus the log density of the target, for models that return a density.
 
     ```none
     loss = -log p(y_true),   p = y_pred,   [B], nats per example
     ```
 
-    summed over the event, and then reduced over the batch as every Keras loss
-    is. The result has the dtype of the likelihood.
+    summed over the event, and then reduced over the batch like every Keras
+    loss. The result has the dtype of the likelihood.
 
     Take it with `tfp_vae.Sequential` or `tfp_vae.Model`, on both backends. A
     plain Keras model trains with it on TensorFlow; on JAX Keras first runs loss
-    and metrics on placeholders, which no TFP distribution can hold, and on both
-    its `predict` joins batches of tensors alone.
+    and metrics on placeholders, which no TFP distribution can hold. On both,
+    its `predict` can only join batches of tensors.
 
     Args:
         reduction: of `keras.losses.Loss`: `"sum_over_batch_size"`, `"mean"`,
@@ -38,7 +38,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
     Returns:
         A scalar, or `[B]` without a reduction, in nats (per example, unless
-        they are summed).
+        summed).
 
     Raises:
         TypeError: if `y_pred` is not a distribution.
@@ -70,8 +70,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
         y_pred: tfd.Distribution,
         sample_weight: Tensor = None,
     ) -> Tensor:
-        # Not Keras' own, which would turn the distribution into a tensor. It
-        # takes care of everything after that.
+        # Replaces Keras' method, which would turn the distribution into a
+        # tensor. Keras does everything after that.
         losses = self.call(y_true, y_pred)
         return reduce_loss(losses, sample_weight, self.reduction, self.name)
 
@@ -86,7 +86,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
             `[B]`, nats.
 
         Raises:
-            TypeError, ValueError: as the loss.
+            TypeError, ValueError: see the class.
         """
         checks.check_is_distribution(y_pred, "the model", "IndependentNormal")
         y_true = None if y_true is None else ops.convert_to_tensor(y_true)

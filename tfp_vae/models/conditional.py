@@ -1,4 +1,4 @@
-"""How a model comes to know the entries of its data."""
+"""How a model learns the entries of its data."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ class Conditional:
     entries: dict[str, Entry]
 
     def _may_use_any_entry(self) -> bool:
-        """Whether a subclass has methods of its own that see the data."""
+        """Whether a subclass has its own methods that see the data."""
         raise NotImplementedError
 
     def _parts(self, conditions: dict[str, Any]) -> list[Part]:
-        """Encoder, decoder and prior, as far as they are layers."""
+        """Encoder, decoder and prior, those that are layers."""
         parts = [
             Part(self.encoder, "encoder", "x", conditions),
             Part(self.decoder, "decoder", "z", conditions),
@@ -45,7 +45,7 @@ class Conditional:
     def _rows(
         self, conditions: dict[str, Any], rows: Any, check: bool = True
     ) -> dict[str, Tensor]:
-        """Conditions as tensors of so many rows, if each is of use."""
+        """Conditions as tensors of `rows` rows, if each of them is used."""
         if not conditions:
             return {}
         self._check_used(self._parts(conditions), conditions)
@@ -61,14 +61,14 @@ class Conditional:
             check_used(parts, conditions)
 
     def _check_generative(self, conditions: dict[str, Any]) -> None:
-        """Refuses what neither decoder nor prior asks for."""
+        """Refuses conditions that neither decoder nor prior asks for."""
         self._check_used(self._parts(conditions)[1:], conditions)
 
     def expected_entries(self) -> dict[str, Entry]:
-        """Shapes and dtypes of entries, as far as they are known.
+        """Shapes and dtypes of the entries that are known.
 
         Returns:
-            Those that the model was built for, and inputs of its parts.
+            The entries for which the model was built, and inputs of its parts.
         """
         found: dict[str, Entry] = {}
         for part in self._parts({}):
@@ -85,8 +85,8 @@ class Conditional:
             try:
                 self.build(shapes if len(shapes) > 1 else shapes["x"])
             except Exception:
-                # What a subclass overrides may ask for entries of which no
-                # part tells: the first data then build the model.
+                # Methods that a subclass overrides may use entries that no part
+                # names: the first data then build the model.
                 if not self._may_use_any_entry():
                     raise
                 self.built = False

@@ -1,7 +1,7 @@
 """Which entries of the data each part of a model asks for.
 
 A functional Keras model asks by the names of its inputs, a subclass by the
-arguments of its `call`. A part of one tensor gets x, or z, alone.
+arguments of its `call`. A part with one input gets only x, or z.
 """
 
 import inspect
@@ -26,13 +26,13 @@ __all__ = [
     "known_entries",
 ]
 
-# What Keras calls an input that was given no name.
+# The names that Keras gives to inputs without a name.
 _NO_NAME = re.compile(r"keras_tensor(_\d+)?|input(_layer)?(_\d+)?")
 
-# Arguments of `call` that are no entries.
+# Arguments of `call` that are not entries.
 _NOT_ENTRIES = ("training", "mask", "encoder")
 
-# What the first argument of a prior without conditions may be called.
+# Names of the first argument of a prior without conditions.
 _NOTHING = re.compile(r"_.*|inputs?|x|z|none|unused")
 
 
@@ -45,7 +45,7 @@ class Entry:
 
     @classmethod
     def of(cls, value: Any) -> "Entry":
-        """That of an array or a tensor."""
+        """The entry of an array or a tensor."""
         dtype = keras.backend.standardize_dtype(value.dtype)
         return cls(tuple(value.shape), dtype)
 
@@ -57,10 +57,10 @@ class Entry:
 
 
 class Part:
-    """Encoder, decoder or prior, and what it is called with.
+    """Encoder, decoder or prior, and the entries it is called with.
 
     Attributes:
-        required: names of what it cannot do without.
+        required: names of the entries that it must have.
         optional: names of arguments that have a default.
         takes_all: whether it takes all conditions, as `**kwargs`.
         expected: shape and dtype of the inputs of a functional model, by name.
@@ -78,8 +78,8 @@ class Part:
         Args:
             layer: the part.
             role: "encoder", "decoder" or "prior".
-            own: what it is a function of beside conditions, "x", "z" or None.
-            conditions: names of those that are given.
+            own: its input apart from conditions, "x", "z" or None.
+            conditions: names of the given conditions.
         """
         self.layer = layer
         self.role = role
@@ -104,7 +104,7 @@ class Part:
         self._keys = tuple(inputs)
 
     def _known(self, name: str, inputs: dict[str, Any]) -> str:
-        """The entry that an input of a functional model stands for."""
+        """The entry for an input of a functional model."""
         if len(inputs) == 1:
             if self._own is not None:
                 return self._own
@@ -116,10 +116,10 @@ class Part:
         return name
 
     def _read_signature(self) -> None:
-        """What the arguments of `call` ask for; the first one by position."""
+        """Reads entries from `call`; the first argument goes by position."""
         self.required = () if self._own is None else (self._own,)
         if isinstance(self.layer, keras.Sequential):
-            # Not built: it has one input, of a name that is not known yet.
+            # Not built: it has one input, whose name is not known yet.
             if self._own is None and len(self._conditions) == 1:
                 self._first = self._conditions[0]
             return
@@ -134,7 +134,7 @@ class Part:
             if named and not self._is_nothing(named[0]):
                 self._first = named[0].name
         elif any(p.name == own for p in named[1:]):
-            self._first = None  # by its name, wherever it stands
+            self._first = None  # by its name, at any position
             named = [p for p in named if p.name != own]
         if self._first is not None or own is None:
             named = named[1:]
@@ -142,7 +142,7 @@ class Part:
         self.optional = tuple(p.name for p in named if p.default is not p.empty)
 
     def _is_nothing(self, parameter: inspect.Parameter) -> bool:
-        """Whether the first argument of a prior is no condition."""
+        """Whether the first argument of a prior is not a condition."""
         if parameter.name in self._conditions:
             return False
         has_default = parameter.default is not parameter.empty
@@ -150,7 +150,7 @@ class Part:
 
     @property
     def needed(self) -> set[str]:
-        """Names of what it cannot do without."""
+        """Names of the entries that it must have."""
         return {n for n in (self._first, *self.required) if n is not None}
 
     def asks_for(self, name: str) -> bool:
@@ -173,16 +173,16 @@ class Part:
         """Calls the part with what it asks for.
 
         Args:
-            entries: x or z, and conditions, by name; a function in place of a
-                tensor is asked for it.
-            **options: `training` and the like, given if its `call` has them.
+            entries: x or z, and conditions, by name; a function instead of a
+                tensor is called to make it.
+            **options: `training` and the like, passed if its `call` has them.
 
         Returns:
             What the part returns.
 
         Raises:
-            ValueError: if an entry is lacking or has the wrong shape, or two do
-                not have as many rows.
+            ValueError: if an entry is missing or has the wrong shape, or
+                entries differ in their number of rows.
             TypeError: if an entry of floats is given for one of integers.
         """
         needed = (self._first, *self.required)
@@ -231,7 +231,7 @@ class Part:
         )
 
     def _check(self, given: dict[str, Any]) -> None:
-        """Looks at shapes and dtypes, which are known while tracing."""
+        """Checks shapes and dtypes, which are known while tracing."""
         rows: dict[str, int] = {}
         for name, value in given.items():
             shape = static_shape(np.shape(value))
@@ -265,7 +265,7 @@ class Part:
 def fits_entry(
     shape: tuple[int | None, ...], expected: tuple[int | None, ...]
 ) -> bool:
-    """Whether Keras takes a batch of one shape for an input of another.
+    """Whether Keras accepts a batch of one shape for an input of another.
 
     It adds and drops a last dimension of 1.
 
@@ -294,7 +294,7 @@ def check_used(parts: list[Part], conditions: Iterable[str]) -> None:
         conditions: names.
 
     Raises:
-        ValueError: if there is one; it is named.
+        ValueError: if there is one, with its name.
     """
     unused = [
         name
@@ -313,7 +313,7 @@ def check_used(parts: list[Part], conditions: Iterable[str]) -> None:
 
 
 def known_entries(parts: list[Part]) -> dict[str, Entry] | None:
-    """Shapes and dtypes of all entries, where the parts tell.
+    """Shapes and dtypes of all entries, if the parts know them.
 
     Args:
         parts: those of the model.
@@ -345,9 +345,9 @@ def as_rows(
     Args:
         name: of the condition.
         value: `[rows, ...]`, or one value for all.
-        rows: how many there are to be.
-        entry: what the model was built for, or None if that is not known.
-        check: whether several rows must be so many.
+        rows: how many there must be.
+        entry: for which the model was built, or None if that is not known.
+        check: whether several rows must be exactly `rows`.
 
     Returns:
         `[rows, ...]`.
@@ -398,7 +398,7 @@ def _check_dtype(name: str, value: Tensor, entry: Entry) -> None:
 
 
 def _in_rank_of(value: Tensor, entry: Entry) -> Tensor:
-    """With the last dimension of 1 that Keras adds to an input, or drops."""
+    """Adds or drops a last dimension of 1, as Keras does for an input."""
     shape = tuple(value.shape)
     if shape == (1,) or not fits_entry(shape, entry.shape):
         return value
@@ -419,7 +419,7 @@ def _known_size(size: int | None, received: int) -> int:
 
 
 def _last(shape: tuple[int, ...], event: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape with ones before it, of the rank of an event."""
+    """A shape with leading ones, of the rank of an event."""
     return (*[1] * (len(event) - len(shape)), *shape)
 
 

@@ -1,8 +1,8 @@
-"""A look at the data before they reach a compiled step.
+"""Checks of the data before they reach a compiled step.
 
-A compiled step sees shapes and dtypes, not values. So the values are looked at
-here, once for each call of `fit`, `evaluate` or `predict`: all of them when the
-data are arrays, the first batch when they come from a pipeline.
+A compiled step sees shapes and dtypes, not values. So the values are checked
+here, once for each call of `fit`, `evaluate` or `predict`: all of them if the
+data are arrays, the first batch if they come from a pipeline.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from tfp_vae.warn import warn_user
 
 __all__ = ["examine"]
 
-# What to do about a value that is no number.
+# What to do about a value that is not a number.
 _X = (
     "Remove or impute them; or, if they mark what was not observed, say so by "
     "VAE(..., missing_values=...)"
@@ -50,23 +50,23 @@ def examine(
     sample_weight: Any = None,
     support: bool = True,
 ) -> tuple[Any, Any]:
-    """Builds a model on data and refuses data it cannot be trained on.
+    """Builds a model on data and refuses data on which it cannot be trained.
 
-    A few rows go through the model by themselves, so that what does not fit is
-    said in terms of values, and before the first step.
+    A few rows pass through the model separately, so that an error is about
+    values, and comes before the first step.
 
     Args:
         model: a `VAE`.
         x: arrays or a pipeline, as `keras.Model.fit` takes them; with
-            conditions dicts of arrays.
+            conditions, dicts of arrays.
         y: targets, when x are arrays.
         sample_weight: weights, when x are arrays.
         support: whether to try the target on the likelihood.
 
     Returns:
-        `(x, y)` to train from. x is another object for a generator, of which an
-        item had to be taken. y is x where there are weights but no targets,
-        since Keras drops weights that come without.
+        `(x, y)` to train from. x is another object for a generator, since an
+        item was taken from it. y is x if there are weights but no targets,
+        since Keras drops weights without targets.
 
     Raises:
         TypeError, ValueError: if the parts of the model, the shapes or the
@@ -175,14 +175,13 @@ def _try_rows(
 
     likelihood, samples = likelihood_of(rows), model.objective.num_samples
     if tuple(likelihood.batch_shape)[:1] != (samples * len(rows),):
-        # The `call` of a subclass, which gives something else than a
-        # distribution for each row.
+        # The `call` of a subclass does not return a distribution for each row.
         return
     look_at = Support(likelihood, samples, target)
     try:
         fault = first_fault(look_at, target, likelihood_of)
     except ValueError as error:
-        # Data are not to blame for what broken weights make of them.
+        # If the weights are not finite, the data are not at fault.
         if all_finite(model.trainable_variables):
             raise
         raise ValueError(
@@ -196,7 +195,7 @@ def _try_rows(
 
 
 def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
-    """The likelihood of a few rows, after a pass through the objective too."""
+    """The likelihood of a few rows, after a pass with the objective."""
     samples = model.objective.num_samples
 
     def run(x: Any, target: Tensor) -> tuple[Any, ...]:

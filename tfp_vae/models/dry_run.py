@@ -1,10 +1,10 @@
 """A pass of a model over a few rows, before it is compiled for all of them.
 
-Step by step JAX compiles each operation for itself, some hundred of them in a
-new process. There a pass is traced: for its shapes alone, or compiled as one
-where values are asked for. What fails so is run again step by step, since what
-is wrong is best said of values; and so is what asserts, since assertions are
-lost in a trace.
+Without a trace JAX compiles each operation separately, some hundred of them in
+a new process. So on JAX a pass is traced: only for its shapes, or compiled as a
+whole if values are needed. A pass that fails is run again step by step, since
+values make better error messages; so is a pass with assertions, since a trace
+loses them.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ __all__ = ["Trial", "try_shapes"]
 
 
 class _AssertsError(Exception):
-    """The pass has to see values."""
+    """The pass must see values."""
 
 
 def _is_traceable(model: keras.Model) -> bool:
     return (
         EAGER_IS_SLOW
         and not model.run_eagerly
-        # A trace can make no variables.
+        # A trace cannot make variables.
         and all(layer.built for layer in all_layers(model))
     )
 
@@ -48,7 +48,7 @@ def try_shapes(model: keras.Model, run: Callable[..., Any], *args: Any) -> None:
 
     Args:
         model: whose pass it is.
-        run: the pass, to the distributions of which it consists.
+        run: the pass, which returns its distributions.
         *args: its tensors.
     """
     if _is_traceable(model):
@@ -79,9 +79,9 @@ class Trial:
 
         Args:
             model: whose pass it is.
-            parts: what it consists of; another pass is compiled for others.
-            run: the pass, from tensors to tensors and to the distributions of
-                which it consists.
+            parts: the objects in the pass; for other objects it is compiled
+                again.
+            run: the pass, from tensors to tensors and its distributions.
             *args: its tensors.
 
         Returns:
@@ -97,7 +97,7 @@ class Trial:
                 _without_assertions(run), model.variables
             )
             self._parts = parts
-        # What is made on the way gets its value outside of the trace.
+        # Variables made during the pass get their values outside the trace.
         with contextlib.suppress(Exception), keras.StatelessScope():
             return self._compiled(*args)
         return run(*args)

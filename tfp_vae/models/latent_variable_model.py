@@ -1,4 +1,4 @@
-"""What a latent-variable model is, before users' methods come to it."""
+"""The core of a latent-variable model, without the methods for users."""
 
 import contextlib
 import functools
@@ -36,14 +36,14 @@ from tfp_vae.training.fast_fit import FastFit
 
 __all__ = ["LatentVariableModel"]
 
-# Samples behind the `kl` of `predict`, where no closed form is known.
+# Samples for the `kl` of `predict`, where no closed form is known.
 _PREDICT_KL_SAMPLES = 16
 
 
 class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
     """Encoder, decoder, prior and objective, put together as one Keras model.
 
-    What the model is and how it is saved; `VAE` adds what users call.
+    It defines the model and how it is saved; `VAE` adds the methods for users.
 
     Args:
         encoder: from x to q(z|x), as for `VAE`.
@@ -59,18 +59,18 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         x: `[B, *event]`.
 
     Returns:
-        `(posterior, z, likelihood)`, as of `VAE`.
+        `(posterior, z, likelihood)`, as for `VAE`.
 
     Raises:
         TypeError, ValueError: as `VAE`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Has each model build itself once its own `__init__` has ended.
+        """Makes each model build itself after its own `__init__` has ended.
 
         Not earlier, since `build` and `compute_terms` of a subclass need what
         its `__init__` sets after `super().__init__()`. Not by a metaclass,
-        which a subclass of an abstract class could not have.
+        which would conflict with that of an abstract class.
 
         Args:
             **kwargs: of the next class.
@@ -84,7 +84,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             if type(self).__init__ is initialise:  # the outermost one
                 self._build_if_parts_are_built()
 
-        # Keras asks for it in a way that does not see through `wraps`.
+        # Keras reads the signature in a way that does not follow `wraps`.
         signature = inspect.signature(own)
         initialise.__signature__ = signature  # type: ignore[attr-defined]
         cls.__init__ = initialise  # type: ignore[method-assign]
@@ -104,7 +104,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self.missing_values = check_missing(missing_values, missing_model)
         self.missing_model = missing_model
         if missing_values is not None:
-            # In half precision a value might be taken for the marker.
+            # In half precision a value might equal the marker by rounding.
             self.autocast = False
         check_layer(encoder, "encoder")
         check_layer(decoder, "decoder")
@@ -115,17 +115,19 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self.objective = check_objective(
             ELBO() if objective is None else objective
         )
-        # What the model was built for, where the data have conditions.
+        # The entries for which the model was built, if the data have
+        # conditions.
         self.entries: dict[str, Entry] = {}
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        # Evaluation has noise of its own, the same at every call: two models,
-        # or one before and after an epoch, are compared on the same draws.
+        # Evaluation has its own noise, the same at every call: two models, or
+        # one model before and after an epoch, are compared on the same draws.
         self._evaluation_seed = 0 if seed is None else seed
         self._evaluation_seed_generator = keras.random.SeedGenerator(
             self._evaluation_seed
         )
-        # Whether it was said that the data are no outcomes of the likelihood.
+        # Whether a warning said that the data are not outcomes of the
+        # likelihood.
         self.warned_of_values = False
         self.dry_run = Trial()
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
@@ -150,7 +152,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         )
 
     def build(self, input_shape: Any) -> None:
-        """Makes all weights, by passing zeros through once.
+        """Makes all weights, by passing zeros through the model once.
 
         Args:
             input_shape: the shape of x, the batch dimension included; with
@@ -159,7 +161,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         Raises:
             TypeError, ValueError: as a call of the model does.
         """
-        self.built = True  # `call` must not come back here
+        self.built = True  # `call` must not return here
 
         def run(x: Any) -> tuple[tfd.Distribution, ...]:
             posterior, _, likelihood = self.call(x)
@@ -179,10 +181,10 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
     def _build_for_terms(self, x: Any) -> None:
         """Makes the weights of layers that `compute_terms` of a subclass calls.
 
-        Keras loads weights into layers that are built only. The target is a
-        draw of the likelihood, whose shape and support are right. What else a
-        subclass expects of its target is not known before there are data: the
-        first batch then builds the rest, and says what is wrong.
+        Keras loads weights only into layers that are built. The target is a
+        draw of the likelihood, whose shape and support are right. Other
+        requirements of a subclass on its target are not known before there are
+        data: the first batch then builds the rest, and shows any error.
         """
         with contextlib.suppress(Exception):
             outputs = self.call(x)
@@ -200,7 +202,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             raise ValueError(
                 "The posterior must be reparameterised: no gradient of the "
                 "likelihood would reach the encoder through its samples, and "
-                f"nothing would complain. Received: {posterior.name}."
+                f"no error would show it. Received: {posterior.name}."
             )
         samples = self.objective.num_samples
         conditions = conditions_of(x)
@@ -232,7 +234,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
 
         Raises:
             TypeError, ValueError: if an entry that the encoder asks for is
-                lacking or does not fit, or no part asks for one that is given.
+                missing or does not fit, or no part asks for a given entry.
         """
         conditions = conditions_of(x)
         x, observed = self._split(x_of(x))
@@ -353,7 +355,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         )
         self._kl_tracker.update_state(terms.kl, sample_weight)
         for tracker in self._report_trackers:
-            # Of a batch: as many times as there are examples.
+            # One value for the batch: it counts once for each example.
             tracker.update_state(
                 terms.reports[tracker.name], ops.shape(terms.objective)[0]
             )
@@ -393,7 +395,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             *args: the data; on JAX the state of the model comes before them.
 
         Returns:
-            A dict of tensors; on JAX, beside it, the state.
+            A dict of tensors; on JAX also the state.
         """
         *state, data = args
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -435,7 +437,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         return summary
 
     def check_data(self, x: Any, support: bool = True) -> None:
-        """Builds the model if need be, and refuses data that do not fit.
+        """Builds the model if necessary, and refuses data that do not fit.
 
         Args:
             x: data, as `fit` takes them.

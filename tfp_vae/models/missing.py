@@ -1,4 +1,4 @@
-"""Data with gaps: what the encoder sees of them, and what the likelihood."""
+"""Data with gaps: what encoder and likelihood see of them."""
 
 import math
 import numbers
@@ -16,7 +16,7 @@ __all__ = ["Incomplete", "check_missing"]
 
 
 def check_missing(missing_values: Any, missing_model: Any) -> float | None:
-    """Refuses a marker that is no number, and a model of gaps without one.
+    """Refuses a marker that is not a number, and a model without a marker.
 
     Args:
         missing_values: the argument.
@@ -26,8 +26,8 @@ def check_missing(missing_values: Any, missing_model: Any) -> float | None:
         The marker, as a Python number.
 
     Raises:
-        TypeError: if the marker is no number, or the model no layer.
-        ValueError: if the marker is infinite, or there is none.
+        TypeError: if the marker is not a number, or the model not a layer.
+        ValueError: if the marker is infinite, or a model has none.
     """
     if missing_model is not None:
         if not isinstance(missing_model, keras.layers.Layer):
@@ -38,7 +38,7 @@ def check_missing(missing_values: Any, missing_model: Any) -> float | None:
             )
         if missing_values is None:
             raise ValueError(
-                "A missing_model is one of which values are missing: say what "
+                "A missing_model describes which values are missing: say what "
                 "marks them. Received: missing_values=None. Give "
                 "missing_values=np.nan."
             )
@@ -62,7 +62,7 @@ def check_missing(missing_values: Any, missing_model: Any) -> float | None:
 
 
 class Incomplete:
-    """The part of `LatentVariableModel` that meets data with gaps."""
+    """The part of `LatentVariableModel` that handles data with gaps."""
 
     missing_values: float | None
     missing_model: keras.layers.Layer | None
@@ -84,7 +84,7 @@ class Incomplete:
 
         Args:
             likelihood: p(x|z), as `decode` gives it.
-            seed: of TFP's, for the draws that a `missing_model` is asked with.
+            seed: a seed of TFP, for the draws that a `missing_model` needs.
 
         Returns:
             A distribution whose `log_prob` leaves out what is missing; the
@@ -112,16 +112,16 @@ class Incomplete:
 
         Args:
             x: data, `[N, *event]`, a dict of them and of conditions, or a
-                pipeline of batches that can be gone through several times.
+                pipeline of batches that can be iterated several times.
             num_samples: draws of z for each example.
-            draws: how many draws are wanted; None for the importance-weighted
+            draws: how many draws to return; None for the importance-weighted
                 mean.
             batch_size: examples at a time.
             seed: an int for the same result again, or None.
             verbose: whether to show the progress.
 
         Returns:
-            x with its gaps filled, `[N, *event]`, by the mean or, of a
+            x with its gaps filled, `[N, *event]`, by the mean or, for a
             categorical element, the most probable class; or
             `[draws, N, *event]`.
 

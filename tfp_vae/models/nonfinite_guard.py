@@ -40,7 +40,7 @@ class NonFiniteLossError(ArithmeticError):
 
     Attributes:
         term: "log_likelihood", "kl", "log_likelihood and kl", "loss", or
-            "weights" where the loss was still finite.
+            "weights" if the loss was still finite.
         epoch: the epoch, counted from 1.
         step: the step in the epoch, counted from 1. With
             `steps_per_execution` above 1, the last one of the execution.
@@ -82,14 +82,14 @@ def all_finite(variables: list[keras.Variable]) -> bool:
 class NonFiniteGuard(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first step that is not finite.
 
-    Keeps a copy of the model's and the optimizer's variables in memory, taken
-    at the end of every epoch, which `restore` puts back.
+    It keeps a copy in memory of the model's and the optimizer's variables from
+    the end of every epoch, which `restore` puts back.
     """
 
-    # Keras may then call it from a thread, and training does not wait for the
+    # Then Keras may call it from a thread, and training does not wait for the
     # numbers of each step.
     async_safe = True
-    # It waits for no step: several may run at once.
+    # It does not need each step: several may run at once.
     follows_batches = False
 
     def __init__(self) -> None:
@@ -115,8 +115,8 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         if not self._good:
-            # Not when training begins: `BackupAndRestore` may then still have
-            # to put back the weights of a run that was killed.
+            # Not when training begins: `BackupAndRestore` may not yet have put
+            # back the weights of a run that was killed.
             self._keep()
         self._epoch = epoch + 1
         self._step = 0
@@ -124,7 +124,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        # Keras counts an execution in full, though the epoch ended within it.
+        # Keras counts an execution in full, even if the epoch ended inside it.
         step = min(batch + 1, self.params.get("steps") or batch + 1)
         self._step = max(self._step, step)
         # The logs are running means: from the first bad step on they are bad.
@@ -139,7 +139,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         error = NonFiniteLossError(
             " and ".join(sorted(terms, reverse=True)), self._epoch, step
         )
-        # Called from several threads, later steps may come in first.
+        # With calls from several threads, later steps may come first.
         if self._failed is None or error.step < self._failed.step:
             self._failed = error
         raise self._failed
@@ -147,7 +147,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        # The loss of a step is that before its update.
+        # The loss of a step is computed before its update.
         if not all_finite(self.model.trainable_variables):
             raise NonFiniteLossError("weights", self._epoch, self._step)
         self._keep()

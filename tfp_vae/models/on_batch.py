@@ -13,7 +13,7 @@ class OnBatch:
     built: bool
 
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """One step, as `keras.Model.train_on_batch`; values go unchecked.
+        """One step, as `keras.Model.train_on_batch`; values are not checked.
 
         Args:
             x: data, `[B, *event]`.
@@ -45,7 +45,7 @@ class OnBatch:
         )
 
     def _build_on(self, x: Any) -> None:
-        # Keras would build the model symbolically on JAX, which no model that
-        # returns distributions survives.
+        # Keras would build the model symbolically on JAX, which fails for a
+        # model that returns distributions.
         if not self.built:
             examine(self, x, None, support=False)

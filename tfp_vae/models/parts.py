@@ -1,4 +1,4 @@
-"""What a VAE is made of: checked when it is put together."""
+"""Checks of the parts of a VAE, when it is made."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,7 +31,7 @@ def check_layer(part: Any, role: str) -> None:
 
     Raises:
         TypeError: if it is not a layer.
-        ValueError: if a layer within adds a KL divergence to the loss.
+        ValueError: if a layer inside it adds a KL divergence to the loss.
     """
     if not isinstance(part, keras.layers.Layer):
         raise TypeError(
@@ -43,8 +43,8 @@ def check_layer(part: Any, role: str) -> None:
             layer.activity_regularizer, KLDivergenceRegularizer
         ):
             raise ValueError(
-                "The objective of a VAE has the KL divergence already: one "
-                "that a layer adds to the loss would count it twice. Leave it "
+                "The objective of a VAE has the KL divergence already: a layer "
+                "that adds it to the loss would count it twice. Leave it "
                 "out here, or train a tfp_vae.Model with "
                 f"NegativeLogLikelihood. Received: {layer!r} in the {role}."
             )
@@ -66,7 +66,7 @@ def check_objective(objective: Any) -> Objective:
         The argument.
 
     Raises:
-        TypeError: if it is another thing.
+        TypeError: if it is anything else.
     """
     if isinstance(objective, Objective):
         return objective
@@ -80,7 +80,7 @@ def check_objective(objective: Any) -> Objective:
 def check_posterior(posterior: tfd.Distribution) -> None:
     """Refuses a posterior for which there is a better one, and names it.
 
-    Before training, when the model is put together.
+    This happens when the model is made, before training.
 
     Args:
         posterior: q(z|x).

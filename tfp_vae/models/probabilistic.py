@@ -14,7 +14,7 @@ __all__ = ["Model", "Sequential"]
 
 
 def _as_tensor(output: Any) -> Any:
-    """What stands for an output where tensors are wanted."""
+    """The tensor of an output, where tensors are needed."""
     if isinstance(output, tfd.Distribution):
         return mean_or_mode(output)
     return output
@@ -28,11 +28,11 @@ def _first_rows(values: Any) -> Any:
 
 
 class _Probabilistic(FastFit):
-    """What is the same for all classes.
+    """The common part of all classes.
 
     Keras' `fit` on JAX first runs loss and metrics on placeholders, which no
-    distribution can hold, unless they have been built: so they are, on two
-    rows. Metrics, and `predict`, want tensors.
+    distribution can hold, unless they are built already: so they are built on
+    two rows. Metrics and `predict` need tensors.
     """
 
     def _make_ready(self, x: Any, y: Any = None) -> Any:
@@ -99,7 +99,8 @@ class _Probabilistic(FastFit):
         if keras.tree.is_nested(y_pred):
             for output in keras.tree.flatten(y_pred):
                 if isinstance(output, tfd.Distribution):
-                    # By this Keras counts the rows of each of several outputs.
+                    # From this Keras counts the rows of each of several
+                    # outputs.
                     output.shape = (*output.batch_shape, *output.event_shape)
         return super().compute_loss(  # type: ignore[misc]
             x, y, y_pred, sample_weight, training
@@ -108,7 +109,7 @@ class _Probabilistic(FastFit):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Tensor]:
-        """Keras' metrics, of tensors in place of distributions.
+        """Keras' metrics, of tensors instead of distributions.
 
         Args:
             x: data.
@@ -130,7 +131,7 @@ class _Probabilistic(FastFit):
             *args: the data; on JAX the state of the model comes before them.
 
         Returns:
-            Tensors in place of distributions; on JAX, beside them, the state.
+            Tensors instead of distributions; on JAX also the state.
         """
         found = super().predict_step(*args)  # type: ignore[misc]
         if len(args) == 1:
@@ -143,10 +144,9 @@ class _Probabilistic(FastFit):
 class Sequential(_Probabilistic, keras.Sequential):
     """A `keras.Sequential` that may end in a distribution layer.
 
-    Probabilistic regression and classification, on both backends: trains with
-    `loss=NegativeLogLikelihood()`, and `predict` returns arrays. Called, it
-    returns the distribution. A metric is given, as `predict` gives, its mean,
-    and its mode where it has none.
+    For probabilistic regression and classification, on both backends: it trains
+    with `loss=NegativeLogLikelihood()`, and a call returns the distribution.
+    `predict` and metrics take its mean, or its mode if it has no mean.
 
     Args:
         layers: as `keras.Sequential` takes them.
@@ -188,8 +188,8 @@ class Model(_Probabilistic, keras.Model):
     """A `keras.Model` that may return distributions.
 
     Functional, `tfp_vae.Model(inputs, outputs)` (an object of the class
-    `Functional`), or to be subclassed. Otherwise as `Sequential`. Of several
-    outputs each may be a distribution.
+    `Functional`), or a base class. Otherwise it is like `Sequential`. Each of
+    several outputs may be a distribution.
 
     Args:
         *args: as `keras.Model` takes them.
@@ -208,8 +208,8 @@ class Model(_Probabilistic, keras.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args or "inputs" in kwargs:
             raise TypeError(
-                "A subclass of tfp_vae.Model has a `call` of its own. One that "
-                "is given inputs and outputs derives from "
+                "A subclass of tfp_vae.Model has its own `call`. To give "
+                "inputs and outputs, derive from "
                 f"tfp_vae.models.Functional. Received: {type(self).__name__}."
             )
         super().__init__(**kwargs)
@@ -224,8 +224,9 @@ class Model(_Probabilistic, keras.Model):
 class Functional(_Probabilistic, keras.Model):
     """What `tfp_vae.Model(inputs, outputs)` is.
 
-    A class of its own: Keras gives the class of a functional model, and all
-    that it is derived from, other bases, with which no other model will do.
+    It is a separate class, since Keras changes the bases of the class of a
+    functional model and of its base classes, and no other model works with
+    these.
     """
 
     def build(self, input_shape: Any = None) -> None:

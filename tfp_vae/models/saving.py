@@ -19,7 +19,7 @@ _PARTS = ("encoder", "decoder", "objective", "missing_model")
 
 
 class Saved:
-    """The part of `LatentVariableModel` that is its config and its state."""
+    """The part of `LatentVariableModel` for its config and its state."""
 
     encoder: keras.layers.Layer
     decoder: keras.layers.Layer
@@ -35,7 +35,7 @@ class Saved:
         """What the model was built for: a shape, or shapes and dtypes.
 
         Returns:
-            `input_shape`; where there are conditions, by name, with `dtypes`.
+            `input_shape`; with conditions, by name and with `dtypes`.
         """
         if len(self.entries) < 2:
             return super().get_build_config()  # type: ignore[misc]
@@ -72,7 +72,7 @@ class Saved:
             "prior": prior,
             "objective": keras.saving.serialize_keras_object(self.objective),
             "seed": self.seed,
-            # Only where they are given: a subclass need not know of them.
+            # Only if they are given: a subclass need not know them.
             **(
                 {}
                 if self.missing_values is None
@@ -90,10 +90,9 @@ class Saved:
         }
 
     def save_own_variables(self, store: Any) -> None:
-        """Also saves where the noise is, which Keras leaves out.
+        """Also saves the state of the noise, which Keras leaves out.
 
-        Without it a run that is resumed would see the noise of its first epochs
-        again.
+        Without it a resumed run would see the noise of its first epochs again.
         """
         super().save_own_variables(store)  # type: ignore[misc]
         store[_NOISE] = ops.convert_to_numpy(self.seed_generator.state)
@@ -113,7 +112,7 @@ class Saved:
             prior = keras.saving.deserialize_keras_object(prior)
         parts: dict[str, Any] = {}
         with warnings.catch_warnings():
-            # A part with several arguments Keras cannot build: this model does.
+            # Keras cannot build a part with several arguments: this model does.
             warnings.filterwarnings("ignore", ".*cannot be built automatically")
             for name in _PARTS:
                 if name in config:

@@ -17,15 +17,15 @@ from tfp_vae.training.data import Seen, as_keras_would, first_fractional_row
 
 __all__ = ["Support", "between", "first_fault", "unscaled"]
 
-# Rows that go through the likelihood at once: as many as `look` tells of, so
+# Rows that go through the likelihood at once: as many as `look` returns, so
 # that nothing is compiled for another number.
 _ROWS = 4
 
-# Up to so many columns of a likelihood that is no product over its columns,
-# the extremes of each column are tried.
+# Up to this many columns of a likelihood that is not a product over its
+# columns, the extremes of each column are tried.
 _FEW_COLUMNS = 32
 
-# Whole numbers beyond it are levels or amounts that nobody has scaled.
+# Whole numbers above this are unscaled levels or amounts.
 _LARGE = 100
 
 
@@ -34,8 +34,8 @@ class _Block:
     """Columns of the flat event that have a distribution of their own.
 
     Attributes:
-        columns: which.
-        is_product: whether the support is that of each column by itself.
+        columns: their numbers.
+        is_product: whether the support is a product over the columns.
         discrete: whether the outcomes are whole numbers.
     """
 
@@ -45,7 +45,7 @@ class _Block:
 
 
 def _is_product(distribution: tfd.Distribution) -> bool:
-    """Whether values of columns may be put together from several rows."""
+    """Whether values of columns may be combined from several rows."""
     if not tuple(distribution.event_shape):
         return True
     if isinstance(distribution, tfd.Independent):
@@ -56,7 +56,7 @@ def _is_product(distribution: tfd.Distribution) -> bool:
 
 
 class Support:
-    """Asks a likelihood of four rows whether it takes others."""
+    """Tests whether a likelihood of four rows takes other rows."""
 
     def __init__(
         self, likelihood: tfd.Distribution, samples: int, target: Seen
@@ -77,7 +77,7 @@ class Support:
         self._discrete = np.zeros(width, bool)
         for block in self.blocks:
             self._discrete[block.columns] = block.discrete
-        # A discrete likelihood of the user's own need not say that it is one.
+        # A user's own discrete likelihood may not be marked as discrete.
         self._rounded = (
             self._discrete if self._discrete.any() else ~self._discrete
         )
@@ -112,10 +112,10 @@ _Source = int | str
 
 
 def _sources(block: _Block, target: Seen) -> list[_Source]:
-    """Where to find the values that tell of the support of a block.
+    """Where to find the values that test the support of a block.
 
     A support is an interval, or its whole numbers, for each column; or there is
-    a sum to keep to, such as that of a one-hot vector.
+    a constraint on a sum, such as that of a one-hot vector.
     """
     found: list[_Source] = ["low", "high"]
     if not block.is_product:
@@ -130,7 +130,7 @@ def _sources(block: _Block, target: Seen) -> list[_Source]:
 
 
 def _rows_of_extremes(columns: np.ndarray, target: Seen) -> list[int]:
-    """The rows of the extreme sums, and, of few columns, of each extreme."""
+    """The rows of the extreme sums, and, for few columns, of each extreme."""
     values = target.numbers(target.array).reshape(len(target.array), -1)
     if len(columns) < values.shape[1]:
         values = values[:, columns]
@@ -154,7 +154,7 @@ def _values(source: _Source, target: Seen) -> np.ndarray:
 def _probes(
     support: Support,
 ) -> Iterator[tuple[np.ndarray, list[_Source]]]:
-    """Rows that have every telling value of every block, and their sources."""
+    """Rows that contain all test values of every block, and their sources."""
     target = support.target
     of_blocks = [_sources(block, target) for block in support.blocks]
     for i in range(max(map(len, of_blocks))):
@@ -170,22 +170,21 @@ def first_fault(
     target: Seen,
     likelihood_of: Callable[[Any], tfd.Distribution],
 ) -> str | None:
-    """Refuses data that the likelihood gives no density.
+    """Refuses data to which the likelihood gives no density.
 
-    The likelihood is asked twice: by its own `validate_args` assertions, and
-    for a finite log density. Four rows are asked of the likelihood of
-    themselves. The support of the others is tried on these likelihoods, by rows
-    put together from the telling values of all; a row that fails so must fail
-    on its own likelihood too.
+    There are two tests: the likelihood's own `validate_args` assertions, and a
+    finite log density. Four rows are tested on their own likelihood. The others
+    are tested on these four likelihoods, by rows combined from the test values
+    of all; a row that fails there must fail on its own likelihood too.
 
     Values between two outcomes of a discrete likelihood, such as grey levels
-    for a Bernoulli, are let through, since people train so on purpose.
+    for a Bernoulli, are accepted, since people do this on purpose.
 
     Returns:
         What is wrong with such values, or None.
 
     Raises:
-        ValueError: if a row is outside of the support.
+        ValueError: if a row is outside the support.
     """
 
     def own(row: int) -> Support:
@@ -227,16 +226,16 @@ def first_fault(
 def _columns_at_fault(
     support: Support, values: np.ndarray, base: np.ndarray
 ) -> np.ndarray | None:
-    """The columns of a row that are at fault, by halves put into a good row.
+    """The columns of a row that are at fault, found by bisection.
 
     Args:
         support: of the likelihood.
-        values: a row at fault.
-        base: a row that is not.
+        values: a row with a fault.
+        base: a row without one.
 
     Returns:
-        A column; several for a block that is no product; None if `base` is at
-        fault as well.
+        A column; several for a block that is not a product; None if `base` has
+        a fault as well.
     """
     units: list[np.ndarray] = []
     for block in support.blocks:
@@ -292,7 +291,7 @@ def _range(target: Seen) -> str:
 def _outside(
     support: Support, row: int | None, columns: np.ndarray | None
 ) -> str:
-    """The error for a row outside of the support."""
+    """The error for a row outside the support."""
     target = support.target
     at, rows = "", target.flat(target.rows)
     if row is not None:
@@ -314,7 +313,7 @@ def between(support: Support, fault: str | None) -> str | None:
         f"{support.likelihood.name} has whole numbers as outcomes, but the "
         f"data have values between them ({_range(support.target)}): log_prob "
         "is then a cross-entropy and not the logarithm of a probability, and "
-        "the ELBO no bound on anything. Undo the rescaling of data that were "
+        "the ELBO is not a bound. Undo the rescaling of data that were "
         "whole numbers, binarise them, (x > 0.5).astype(x.dtype), or take "
         "a likelihood for grey levels, such as IndependentNormal or "
         "IndependentHuber."
@@ -343,7 +342,7 @@ def unscaled(support: Support) -> str | None:
 def _fault(likelihood: tfd.Distribution, target: Tensor) -> str | None:
     """What is wrong with the data, in the likelihood's own words, or None."""
     try:
-        # What TFP warns of while it validates is not about the data.
+        # The warnings of TFP while it validates are not about the data.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log_prob = validated(likelihood).log_prob(target)

@@ -46,24 +46,23 @@ class VAE(OnBatch, LatentVariableModel):
             `tfd.Distribution` of batch shape `[B]` over the examples.
         prior: a `tfd.Distribution` over the latent event, a Keras layer that
             returns one when it is called with None (a learned prior, such as
-            `MixturePrior`; if its `call` takes `encoder`, it is given `encode`,
-            as `VampPrior` is), or None for the standard normal.
+            `MixturePrior`; if its `call` takes `encoder`, like `VampPrior`, it
+            gets `encode`), or None for the standard normal.
         objective: a layer such as `ELBO`, by default `ELBO()`.
         seed: an int that makes the noise of training repeatable, or None.
         missing_values: the number that marks elements of x that are missing,
-            such as `np.nan`; None if none may be. The encoder sees 0 in their
-            place, and a mask of 1 where observed if it asks for `observed`; the
-            log-likelihood is that of the others.
+            such as `np.nan`; None if none may be. The encoder sees 0 instead,
+            and a mask of 1 where observed if it asks for `observed`; the
+            log-likelihood is that of the observed elements.
         missing_model: a layer from completed data, `[B, *event]`, to a
-            `tfd.Distribution` over the mask, such as `SelfMasking`, where being
-            missing depends on the value; None where it does not.
+            `tfd.Distribution` over the mask, such as `SelfMasking`, if being
+            missing depends on the value; None if it does not.
         **kwargs: of `keras.Model`.
 
-    Data are arrays, or dicts of arrays: `"x"` is what the likelihood is of,
-    every other entry is a condition. Each part is called with what it asks for:
-    a functional model with the entries that its inputs name, a subclass with
-    those that are arguments of its `call`, a part of one tensor with x (z)
-    alone.
+    Data are arrays, or dicts of arrays: the likelihood is the density of `"x"`,
+    every other entry is a condition. Each part is called with the entries it
+    asks for: a functional model by the names of its inputs, a subclass by the
+    arguments of its `call`; a part with one input gets only x (z).
 
     Call arguments:
         x: `[B, *event]`, or a dict of it and of conditions.
@@ -77,8 +76,8 @@ class VAE(OnBatch, LatentVariableModel):
         TypeError: if encoder, decoder or prior is not what it should be, or
             returns a tensor.
         ValueError: if shapes do not fit, the posterior lets no gradient
-            through, an entry is lacking or of no use, or the likelihood cannot
-            leave out what is missing.
+            through, an entry is missing or not used, or the likelihood cannot
+            leave out missing elements.
 
     Example:
     ```python
@@ -119,16 +118,17 @@ class VAE(OnBatch, LatentVariableModel):
             loss: None. The loss is minus the objective.
             steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
                 steps at once, unless a callback follows single batches (or, on
-                JAX, the data are no arrays). Results are the same.
-            jit_compile: as in Keras, or `"auto"`: beside what Keras chooses, on
-                TensorFlow XLA compiles steps that run at once, if `fit` takes
-                1,000 of them or more and there are neither convolutions nor
-                assertions in them. It draws other noise from the same seed.
+                JAX, the data are not arrays). Results are the same.
+            jit_compile: as in Keras, or `"auto"`: in addition to Keras' choice,
+                on TensorFlow XLA compiles steps that run at once, if `fit`
+                takes 1,000 or more and they have neither convolutions nor
+                assertions. XLA draws other noise from the same seed.
             **kwargs: of `keras.Model.compile`, except those that belong to a
                 loss or to metrics of an output.
 
         Raises:
-            ValueError: if a loss or metrics are given.
+            ValueError: if a loss or metrics are given, or one of the last two
+                arguments is out of range.
         """
         for name, value in {"loss": loss, **kwargs}.items():
             if value is None or name not in (
@@ -141,8 +141,8 @@ class VAE(OnBatch, LatentVariableModel):
             raise ValueError(
                 f"A VAE is compiled without `{name}`: its loss is minus its "
                 "objective, in which the likelihood that the decoder returns "
-                "is the reconstruction term. Another loss beside it would be "
-                "counted twice. Choose the likelihood by the decoder's last "
+                "is the reconstruction term. With another loss the data would "
+                "be counted twice. Choose the likelihood by the decoder's last "
                 "layer (IndependentHuber for a Huber loss, IndependentNormal "
                 "for a squared error) and the objective by VAE(objective=...). "
                 f"Received: {name}={value!r}."
@@ -159,7 +159,7 @@ class VAE(OnBatch, LatentVariableModel):
     # Hooks of `fit`.
 
     def before_fit(self, data: Data) -> Data:
-        """Refuses data the model cannot be trained on: see `examine`.
+        """Refuses data on which the model cannot be trained: see `examine`.
 
         Args:
             data: as `fit` was given them, or those to validate on.
@@ -173,13 +173,13 @@ class VAE(OnBatch, LatentVariableModel):
         """
         x, y = examine(self, *data)
         if self.compiled and self.optimizer and not self.optimizer.built:
-            # Now, so that the guard keeps its variables from the start.
+            # Now, so that the guard keeps the variables from the start.
             with strategy_scope(self):
                 self.optimizer.build(self.trainable_variables)
         return Data(x, y, data.sample_weight)
 
     def before_evaluate(self, data: Data) -> Data:
-        """The same before `evaluate`, whose noise it leaves as it is.
+        """The same before `evaluate`, whose noise it does not change.
 
         Args:
             data: as `evaluate` was given them.
@@ -199,7 +199,7 @@ class VAE(OnBatch, LatentVariableModel):
     def own_callbacks(self) -> list[keras.callbacks.Callback]:
         """The guard, which comes first.
 
-        So no callback saves what is no longer a number.
+        So no callback saves weights that are no longer finite.
 
         Returns:
             A list of one.
@@ -235,7 +235,7 @@ class VAE(OnBatch, LatentVariableModel):
         """The loss and its terms, as `keras.Model.evaluate` gives them.
 
         The noise is the same at every call, so that the figures of two models,
-        or of one after each epoch, differ by the models alone.
+        or of one after each epoch, differ only by the models.
 
         Args:
             x: data, as in `fit`.
@@ -248,8 +248,8 @@ class VAE(OnBatch, LatentVariableModel):
             **kwargs: of `keras.Model.evaluate`.
 
         Returns:
-            `[loss, log_likelihood, kl]`, and what the objective reports beside
-            them, or a dict with `return_dict=True`, in nats per example.
+            `[loss, log_likelihood, kl]`, then the reports of the objective, or
+            a dict with `return_dict=True`, in nats per example.
 
         Raises:
             TypeError, ValueError: as `fit`.
@@ -262,7 +262,7 @@ class VAE(OnBatch, LatentVariableModel):
         )
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What the model makes of each example, without noise.
+        """The results of the model for each example, without noise.
 
         Args:
             x: data, as in `fit`.
@@ -272,16 +272,16 @@ class VAE(OnBatch, LatentVariableModel):
         Returns:
             A dict of numpy arrays: `z_mean` and `z_stddev`, of the posterior,
             `[N, *latent]`; `mean`, of the likelihood at `z_mean`,
-            `[N, *event]`; `kl`, `[N]` nats; and, if the likelihood is one over
-            x, `log_likelihood` of x at `z_mean`, `[N]` nats, and `elbo`, which
-            is `log_likelihood - kl`. (Of a draw of z, as the ELBO proper has
-            it, `evaluate` takes the likelihood.) Where TFP knows no mean, it is
-            what `reconstruct` says; where it knows no standard deviation, that
-            of 100 draws, the same at each call for batches of one size.
+            `[N, *event]`; `kl`, `[N]` nats; and, if the likelihood is over x,
+            `log_likelihood` of x at `z_mean`, `[N]` nats, and `elbo`, which is
+            `log_likelihood - kl`. (`evaluate` takes the likelihood at a draw of
+            z, as in the definition of the ELBO.) Where TFP knows no mean, see
+            `reconstruct`; where it knows no standard deviation, it is that of
+            100 draws, the same at each call for batches of one size.
 
         Raises:
-            TypeError, ValueError: as `fit`, except that data outside of the
-                support are let through.
+            TypeError, ValueError: as `fit`, except that data outside the
+                support are accepted.
         """
         x, _ = examine(self, x, None, support=False)
         return super().predict(x, *args, **kwargs)
@@ -289,10 +289,10 @@ class VAE(OnBatch, LatentVariableModel):
     def reconstruct(self, x: Any) -> Tensor:
         """The mean of the likelihood at the mean of the posterior.
 
-        Of either, where TFP knows no mean: the mode; else the median, of
-        independent numbers; else the mean of 100 draws (for instance of a flow,
-        or of a relaxed categorical), the same at each call for batches of one
-        size.
+        For either, where TFP knows no mean, the first that exists of: the mode;
+        the median, for independent numbers; the mean of 100 draws (for instance
+        of a flow, or of a relaxed categorical), the same at each call for
+        batches of one size.
 
         Args:
             x: `[B, *event]`, or a dict of it and of conditions.
@@ -317,8 +317,8 @@ class VAE(OnBatch, LatentVariableModel):
         Args:
             n: how many.
             seed: an int for the same draws again, or None.
-            mean: whether to give the mean of the likelihood at each z, found as
-                in `reconstruct`, rather than a draw. z is that of the draw.
+            mean: whether to return the mean of the likelihood at each z, as in
+                `reconstruct`, instead of a draw. z is the same in both cases.
             **conditions: by name, `[n, ...]` or one value for all:
                 `vae.sample(16, label=7)`.
 
@@ -327,7 +327,7 @@ class VAE(OnBatch, LatentVariableModel):
 
         Raises:
             ValueError: if the model is not built yet, n is not an int >= 1, or
-                a condition is lacking, of no use, or has another shape.
+                a condition is missing, not used, or has another shape.
         """
         check_positive_int("n", n)
         if not self.built:
@@ -339,7 +339,7 @@ class VAE(OnBatch, LatentVariableModel):
         self._check_generative(conditions)
         conditions = self._rows(conditions, n)
         prior = prior_of(self, self.example_posterior(), conditions | {"x": ()})
-        # A prior that is conditional is one for each row already.
+        # A conditional prior already has one row for each example.
         rows = () if tuple(prior.batch_shape) else n
         z = prior.sample(rows, seed=z_seed)
         likelihood = self.decode(z, **accepted(self.decode, conditions))
@@ -358,8 +358,8 @@ class VAE(OnBatch, LatentVariableModel):
     ) -> MarginalLogLikelihood:
         """Estimates log p(x) by importance sampling from the posterior.
 
-        It is `tfp_vae.evaluation.marginal_log_likelihood` of this model, where
-        formula, limits and source are documented.
+        It calls `tfp_vae.evaluation.marginal_log_likelihood`, which documents
+        formula, limits and source.
 
         Args:
             x: data, `[N, *event]`, or a pipeline of batches.
@@ -384,8 +384,8 @@ class VAE(OnBatch, LatentVariableModel):
     ) -> tfd.JointDistributionNamed:
         """The generative half of the model, p(z) p(x|z), for TFP's samplers.
 
-        With x pinned it is the unnormalised posterior, on which any kernel of
-        `tfp.mcmc` runs: what the encoder only approximates.
+        With x pinned it is the unnormalised posterior, which the encoder only
+        approximates; any kernel of `tfp.mcmc` can sample it.
 
         ```none
         log p(z, x) = log p(z) + log p(x|z)
@@ -397,12 +397,12 @@ class VAE(OnBatch, LatentVariableModel):
         Returns:
             A distribution over dicts of `z`, `[..., *latent]`, and `x`,
             `[..., *event]`. The decoder sees the leading dimensions of z as one
-            batch; those of x broadcast against them. A learned prior is the one
-            at the time of the call, the decoder follows its weights.
+            batch; those of x broadcast against them. A learned prior stays as
+            it is at the time of the call; the decoder follows its weights.
 
         Raises:
             ValueError: if the model is not built yet, or a condition is
-                lacking, of no use, or has another shape.
+                missing, not used, or has another shape.
 
         Example:
         ```python

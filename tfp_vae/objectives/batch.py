@@ -1,4 +1,4 @@
-"""What a batch offers an objective, and what an objective gives back."""
+"""The inputs of an objective for one batch, and its results."""
 
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ class ObjectiveTerms(NamedTuple):
             the samples of z.
         kl: KL(q(z|x) || p(z)), summed over the latent event.
         objective: what is maximised; the loss is minus its mean.
-        reports: further scalars that an objective gives by name, such as the
-            weight that a schedule has reached.
+        reports: further scalars of an objective by name, such as the current
+            weight of a schedule.
     """
 
     log_likelihood: Tensor
@@ -34,7 +34,7 @@ class ObjectiveTerms(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One batch, checked, as an objective combines it.
+    """One checked batch, from which an objective computes its terms.
 
     Attributes:
         log_likelihood: log p(x|z) of every sample, `[S, B]`, nats.
@@ -45,8 +45,8 @@ class Batch(NamedTuple):
         step: the training step, a scalar float tensor, from 0; it stays 0
             for an objective that does not count.
         training: whether in training.
-        drawn: the samples as they were drawn, `[B, *latent]` or
-            `[S, B, *latent]`, which a posterior may know again; None for z.
+        drawn: the same tensor of samples that was drawn, `[B, *latent]` or
+            `[S, B, *latent]`, which a posterior may recognise; None for z.
     """
 
     log_likelihood: Tensor
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
         return self.step
 
     def samples(self) -> Tensor:
-        """`z`, where it is needed.
+        """`z`, for objectives that need it.
 
         Returns:
             `[S, B, *latent]`.
@@ -74,7 +74,7 @@ class Batch(NamedTuple):
         """
         if self.z is None:
             raise ValueError(
-                "This objective is worked out at samples of the posterior: "
+                "This objective is computed at samples of the posterior: "
                 "pass them as z=posterior.sample(). Received: z=None."
             )
         return self.z
@@ -83,8 +83,8 @@ class Batch(NamedTuple):
         """log p(z) - log q(z|x) of every sample.
 
         Args:
-            path_only: whether the parameters of the posterior shall act
-                through the samples alone (see `path_only_log_prob`).
+            path_only: whether the parameters of the posterior act only through
+                the samples (see `path_only_log_prob`).
 
         Returns:
             `[S, B]`, nats.
@@ -123,11 +123,11 @@ class Batch(NamedTuple):
 def path_only_log_prob(
     distribution: tfd.Distribution, z: Tensor, log_prob: Tensor
 ) -> Tensor:
-    """log q(z), whose gradient in q's parameters goes through z alone.
+    """log q(z), whose gradient in q's parameters goes only through z.
 
-    What a second look at the same, constant samples gives has the score as its
-    gradient, whose mean is zero: it is taken away. This needs no list of the
-    parameters, so any distribution will do; a flow is inverted for it.
+    log q at the same samples, held constant, has the score as its gradient,
+    whose mean is zero: this is subtracted. It needs no list of the parameters,
+    so any distribution works; a flow is inverted for it.
 
     Args:
         distribution: q.
@@ -146,9 +146,9 @@ def path_only_log_prob(
 
 
 def log_prob_of_draws(distribution: tfd.Distribution, z: Tensor) -> Tensor:
-    """log q of draws, which must come as they were drawn.
+    """log q of draws, given as the same tensor that was drawn.
 
-    A flow knows them again by identity, and need not be inverted.
+    A flow recognises it by identity, and need not be inverted.
 
     Args:
         distribution: q, of batch shape `[B]`.

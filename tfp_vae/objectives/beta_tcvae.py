@@ -1,4 +1,4 @@
-"""The KL taken apart: information, total correlation, and the rest."""
+"""The KL in three parts: information, total correlation, and the rest."""
 
 import math
 import numbers
@@ -18,7 +18,7 @@ __all__ = ["BetaTCVAE"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class BetaTCVAE(Objective):
-    """A weight for each part of the KL, the total correlation above all.
+    """A weight for each part of the KL, mainly the total correlation.
 
     ```none
     mean KL   = I(x; z) + TC(z) + D(z)
@@ -35,9 +35,9 @@ class BetaTCVAE(Objective):
     log q(z) ~ log(1/(N B) sum_j q(z|x_j))
     ```
 
-    whose error is a constant, except for what a batch cannot tell. So read I
-    and TC as differences. With all three weights 1 the objective is
-    the ELBO with a Monte Carlo KL.
+    whose error is a constant, except for what a batch cannot show. So read I
+    and TC only as differences. With all three weights 1 the objective is the
+    ELBO with a Monte Carlo KL.
 
     Args:
         data_size: N, how many examples there are to train on.
@@ -50,12 +50,13 @@ class BetaTCVAE(Objective):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        As those of `ELBO`; z is needed. The posterior is one whose coordinates
-        are independent: see `distributions.factors`.
+        Those of `ELBO`; z is needed. The coordinates of the posterior must be
+        independent: see `distributions.factors`.
 
     Returns:
-        `ObjectiveTerms`, each `[B]`, nats per example. In `reports` the batch's
-        means `mutual_information`, `total_correlation` and `dimension_kl`.
+        `ObjectiveTerms`, each `[B]`, nats per example. `reports` has the means
+        over the batch `mutual_information`, `total_correlation` and
+        `dimension_kl`.
 
     Raises:
         TypeError, ValueError: see `Objective`.

@@ -17,7 +17,7 @@ __all__ = ["DIPVAE"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class DIPVAE(Objective):
-    """The ELBO, and a covariance of the latents drawn to the identity.
+    """The ELBO, and a penalty that pulls the latent covariance to the identity.
 
     ```none
     objective = ELBO - off_diagonal * sum_{i != j} C_ij**2
@@ -38,8 +38,8 @@ class DIPVAE(Objective):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        As those of `ELBO`. The posterior is one over vectors, with a mean, and
-        with a covariance for variant `"ii"`.
+        Those of `ELBO`. The posterior is over vectors, with a mean, and for
+        variant `"ii"` a covariance.
 
     Returns:
         `ObjectiveTerms`, each `[B]`, nats per example. The penalty, one number

@@ -26,9 +26,9 @@ class ELBO(Objective):
               = |mean over the batch of KL - capacity|
     ```
 
-    The KL that is reported is always the first. Free bits are counted for each
-    latent coordinate i, which takes posterior and prior to be Gaussians of
-    diagonal covariance; any other pair counts as one coordinate.
+    The reported KL is always the first. Free bits are counted for each latent
+    coordinate i if posterior and prior are Gaussians of diagonal covariance;
+    any other pair counts as one coordinate.
 
     Args:
         beta: the weight of the KL, a number, or a function from the training
@@ -37,15 +37,15 @@ class ELBO(Objective):
             is registered with Keras.
         kl: `"exact"` (the closed form, an error where none is known),
             `"monte_carlo"` (log q(z|x) - log p(z) at the samples), or `"auto"`
-            (the first where it is known, else the second).
+            (the first where it is known, otherwise the second).
         num_samples: how many samples of z a model draws for each example.
-        free_bits: nats for each latent coordinate that cost nothing.
-        capacity: nats that the KL is drawn to, a number or a function of the
+        free_bits: nats for each latent coordinate that are not penalised.
+        capacity: nats to which the KL is pulled, a number or a function of the
             step, or None. Usually with a large `beta` and a `LinearWarmup`.
-        gradient: `"standard"`, or `"stl"` (sticking the landing): the KL by
-            Monte Carlo, and the posterior's parameters act through the samples
-            alone, so that the gradient has no noise left where the posterior
-            is exact.
+        gradient: `"standard"`, or `"stl"` (sticking the landing): the KL is by
+            Monte Carlo, and the posterior's parameters act only through the
+            samples, so that the gradient has no noise where the posterior is
+            exact.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -56,7 +56,7 @@ class ELBO(Objective):
         prior: p(z), of batch shape `[]` or `[B]`; by default standard normal.
         z: the samples, `[B, *latent]` or `[S, B, *latent]`. Only a Monte Carlo
             KL and S > 1 need them.
-        training: whether the step of a schedule moves on.
+        training: whether the step of a schedule advances.
 
     Returns:
         `ObjectiveTerms`: `log_likelihood`, `kl` and `objective`, each `[B]`,
@@ -64,9 +64,9 @@ class ELBO(Objective):
 
     Raises:
         TypeError: if one of the three is not a distribution.
-        ValueError: while tracing, if event, batch or latent shapes do not fit,
-            if dtypes disagree, or arguments are out of range or exclude each
-            other.
+        ValueError: while tracing, if event, batch or latent shapes do not fit
+            or dtypes disagree; also if arguments are out of range or exclude
+            each other.
         NotImplementedError: with `kl="exact"`, if no closed form is known.
 
     Example:
@@ -121,8 +121,8 @@ class ELBO(Objective):
             )
         if gradient == "stl" and (free_bits or kl == "exact"):
             raise ValueError(
-                'gradient="stl" is one of a Monte Carlo KL: free_bits and '
-                'kl="exact" are worked out in closed form. Received: '
+                'gradient="stl" needs a Monte Carlo KL: free_bits and '
+                'kl="exact" are computed in closed form. Received: '
                 f"free_bits={free_bits!r}, kl={kl!r}."
             )
         self.free_bits = free_bits

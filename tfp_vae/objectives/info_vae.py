@@ -1,4 +1,4 @@
-"""InfoVAE: the aggregate posterior is drawn to the prior."""
+"""InfoVAE: the aggregate posterior is pulled to the prior."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["MMD", "InfoVAE", "maximum_mean_discrepancy"]
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Of `[A, k]` and `[B, k]`: `[A, B]`, not below zero."""
+    """From `[A, k]` and `[B, k]` to `[A, B]`, not below zero."""
     squares = ops.sum(ops.square(a), -1)[:, None] + ops.sum(ops.square(b), -1)
     return ops.maximum(squares - 2.0 * ops.matmul(a, ops.transpose(b)), 0.0)
 
@@ -32,9 +32,10 @@ def maximum_mean_discrepancy(
     rbf:  k(u, v) = exp(-|u - v|^2 / C)
     ```
 
-    The means take in i = j, so that it is never negative and a batch of one
-    has one: above the unbiased estimate by about 1/A + 1/B for distinct points,
-    a constant, except for the factor (1 - 1/A) of the first mean.
+    The means include i = j, so that the result is never negative and exists for
+    a batch of one. For distinct points it exceeds the unbiased estimate by
+    about 1/A + 1/B, a constant, except for the factor (1 - 1/A) of the first
+    mean.
 
     Args:
         a: `[A, k]`.
@@ -89,17 +90,17 @@ class InfoVAE(Objective):
                 - (alpha + lambda - 1) MMD^2(q(z), p(z))
     ```
 
-    with q(z) the posteriors of the batch taken together, and as many draws from
-    the prior beside their samples. alpha = 0 and lambda = 1 is the ELBO,
-    alpha = 1 the Wasserstein autoencoder (`MMD`). The weights of a mixture that
-    is a learned prior get no gradient from the discrepancy, whose draws tell
-    nothing of them.
+    where q(z) is the mixture of the posteriors of the batch, and its samples
+    are compared with equally many draws from the prior. alpha = 0 and
+    lambda = 1 is the ELBO, alpha = 1 the Wasserstein autoencoder (`MMD`). The
+    weights of a learned mixture prior get no gradient from the discrepancy,
+    since draws carry no gradient to them.
 
     Args:
-        alpha: how much of the KL of single examples is waived.
-        lambda_: the paper's lambda; `alpha + lambda_ - 1` weighs the MMD. A
-            number, or a function of the training step to one, whose MMD is
-            never weighed below 0.
+        alpha: the share of the KL of single examples that is left out.
+        lambda_: the paper's lambda; `alpha + lambda_ - 1` is the weight of the
+            MMD. A number, or a function from the training step to one; then the
+            weight of the MMD is kept from falling below 0.
         kernel: see `maximum_mean_discrepancy`.
         bandwidth: see `maximum_mean_discrepancy`.
         num_samples: how many samples of z a model draws for each example.
@@ -107,7 +108,7 @@ class InfoVAE(Objective):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        As those of `ELBO`; z is needed.
+        Those of `ELBO`; z is needed.
 
     Returns:
         `ObjectiveTerms`, each `[B]`, nats per example. The discrepancy, one
@@ -154,7 +155,7 @@ class InfoVAE(Objective):
                     f"negative. Received: alpha={alpha!r}, "
                     f"lambda_={lambda_!r}."
                 )
-            # The draws from the prior follow the step.
+            # The draws from the prior depend on the step.
             self.count_steps()
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -172,7 +173,7 @@ class InfoVAE(Objective):
         return objective, {"mmd": mmd}
 
     def _discrepancy(self, batch: Batch, z: Tensor, index: int) -> Tensor:
-        # The same draws in each evaluation: it has no noise of its own.
+        # The same draws in each evaluation, which adds no noise.
         number = ops.cast(batch.step, "int32") if batch.training else 0
         seed = samplers.fold_in(tfp_seed(index), number)
         drawn = batch.prior.sample(
@@ -197,7 +198,7 @@ class InfoVAE(Objective):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class MMD(InfoVAE):
-    """The Wasserstein autoencoder: the discrepancy in place of the KL.
+    """The Wasserstein autoencoder: the discrepancy replaces the KL.
 
     ```none
     objective = E_q[log p(x|z)] - lambda MMD^2(q(z), p(z))
@@ -211,10 +212,10 @@ class MMD(InfoVAE):
         **kwargs: of `InfoVAE`.
 
     Call arguments:
-        As those of `InfoVAE`.
+        Those of `InfoVAE`.
 
     Returns:
-        As `InfoVAE`.
+        Those of `InfoVAE`.
 
     Raises:
         TypeError, ValueError: see `Objective`.

@@ -23,22 +23,22 @@ class IWAE(Objective):
                                              S -> inf; the ELBO for S = 1
     ```
 
-    The gradient of the standard estimator in the encoder drowns in noise as S
-    grows. With v_s = w_s / sum w, the gradient at the samples is, instead of
-    v_s d log w_s / dz minus the score of q,
+    As S grows, the encoder's gradient in the standard estimator becomes small
+    compared with its noise. With v_s = w_s / sum w, the gradient at the samples
+    is, instead of v_s d log w_s / dz minus the score of q,
 
     - `"stl"`: v_s d log w_s / dz alone, biased for S > 1;
     - `"dreg"`: v_s**2 d log w_s / dz, unbiased.
 
     Decoder and prior have the standard gradient under all three. With `"dreg"`
-    all that reaches the samples is weighed, the gradient of a loss that a layer
-    of the decoder adds too.
+    the whole gradient at the samples is weighted, including that of a loss that
+    a layer of the decoder adds.
 
     Args:
         num_samples: S.
         gradient: `"standard"`, `"stl"` (sticking the landing) or `"dreg"`
             (doubly reparameterised).
-        kl: how the `kl` that is reported is worked out: see `Objective`.
+        kl: how the reported `kl` is computed: see `Objective`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -48,7 +48,7 @@ class IWAE(Objective):
             sample.
         prior: p(z), of batch shape `[]` or `[B]`; by default standard normal.
         z: the samples, `[S, B, *latent]`. With `"dreg"` they are marked first,
-            so that the gradient which the decoder sends back can be weighed:
+            so that the gradient from the decoder can be weighted:
             `z = iwae.latents(posterior.sample(S))`. A `VAE` does so.
 
     Returns:
@@ -87,8 +87,8 @@ class IWAE(Objective):
                 f"gradient={gradient!r}."
             )
         self.gradient = gradient
-        # The samples that were marked last, and their channels: of each
-        # replica by itself, since replicas run in threads.
+        # The samples that were marked last, and their channels: separate for
+        # each replica, since replicas run in threads.
         self._marked = threading.local()
 
     def latents(self, z: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class IWAE(Objective):
         marked = vars(self._marked).pop("last", None)
         if marked is None or marked[0] is not z:
             raise ValueError(
-                'gradient="dreg" weighs the gradient that the decoder sends '
+                'gradient="dreg" weights the gradient that the decoder sends '
                 "back to the samples: pass them through latents() of this "
                 "objective before the decoder, z = iwae.latents(z). Received: "
                 f"other samples, of shape {tuple(z.shape)}."
@@ -135,8 +135,8 @@ def _mark(z: Tensor) -> tuple[Tensor, Any]:
 
     The weight of a sample is known only after the decoder has run. So it comes
     back with the gradient: the gradient of the first channel is the weight
-    times that of the example, the gradient of the second that of the example,
-    and what z gets is weighed by their ratio.
+    times that of the example, the gradient of the second channel is that of the
+    example, and the gradient of z is weighted by their ratio.
     """
 
     def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:

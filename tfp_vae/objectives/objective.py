@@ -52,15 +52,15 @@ def standard_normal(posterior: tfd.Distribution) -> tfd.Distribution:
 
 
 def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
-    """The prior where none is given: the plainest one of the same support.
+    """The prior if none is given: the simplest one of the same support.
 
     Args:
         posterior: any distribution.
 
     Returns:
         A distribution of empty batch shape: uniform on the sphere for unit
-        vectors, uniform over the classes for relaxed one-hot vectors, else the
-        standard normal.
+        vectors, uniform over the classes for relaxed one-hot vectors, otherwise
+        the standard normal.
     """
     *leading, size = tuple(posterior.event_shape) or (1,)
     inner = posterior
@@ -82,14 +82,14 @@ class Objective(keras.layers.Layer):
     """The base of objectives: a subclass says how the terms combine.
 
     It knows no likelihood by name: it calls `log_prob` and `kl_divergence`.
-    Everything that broadcasting would hide is refused while tracing.
+    Errors that broadcasting would hide are refused while tracing.
 
     Args:
         num_samples: how many samples of z a model draws for each example.
-        kl: how the divergence that is reported is worked out: `"exact"` (the
+        kl: how the reported divergence is computed: `"exact"` (the
             closed form, an error where none is known), `"monte_carlo"`
             (log q(z|x) - log p(z) at the samples), or `"auto"` (the first where
-            it is known, else the second).
+            it is known, otherwise the second).
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -100,7 +100,7 @@ class Objective(keras.layers.Layer):
         prior: p(z), of batch shape `[]` or `[B]`; by default standard normal
             (see `default_prior`).
         z: the samples, `[B, *latent]` or `[S, B, *latent]`.
-        training: whether the count of training steps moves on.
+        training: whether the count of training steps advances.
 
     Returns:
         `ObjectiveTerms`: `log_likelihood`, `kl` and `objective`, each `[B]`,
@@ -116,13 +116,13 @@ class Objective(keras.layers.Layer):
 
     #: The arguments that may be functions of the training step.
     scheduled: tuple[str, ...] = ()
-    #: The names in `ObjectiveTerms.reports`, beside the scheduled arguments.
+    #: The names in `ObjectiveTerms.reports`, except the scheduled arguments.
     reported: tuple[str, ...] = ()
 
     def __init__(
         self, num_samples: int = 1, kl: str = "auto", **kwargs: Any
     ) -> None:
-        # Data must reach log_prob as they are, whatever the precision policy.
+        # Data must reach log_prob unchanged, for any precision policy.
         super().__init__(autocast=False, **kwargs)
         # A distribution stays one, even if Keras could turn it into a tensor.
         leave_arguments_as_they_are(self)
@@ -132,7 +132,7 @@ class Objective(keras.layers.Layer):
         self.built = True
 
     def count_steps(self) -> None:
-        """Has the training steps counted, from 0; saved with the model."""
+        """Makes a counter of training steps, from 0; saved with the model."""
         self.step = self.add_weight(
             shape=(),
             dtype="int32",
@@ -168,9 +168,9 @@ class Objective(keras.layers.Layer):
         return (*self.reported, *moving)
 
     def latents(self, z: Tensor) -> Tensor:
-        """Samples of the posterior as the decoder is to see them.
+        """Samples of the posterior for the decoder.
 
-        Most objectives give back what they are given; one that weighs the
+        Most objectives return their input; an objective that weights the
         gradient at the samples marks them.
 
         Args:
@@ -182,7 +182,7 @@ class Objective(keras.layers.Layer):
         return z
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is maximised: each objective's own.
+        """What is maximised; each objective overrides this.
 
         Args:
             batch: one batch.
@@ -283,7 +283,7 @@ class Objective(keras.layers.Layer):
                     ) from error
         if z is None:
             raise ValueError(
-                "A Monte Carlo KL is worked out at samples of the posterior: "
+                "A Monte Carlo KL is computed at samples of the posterior: "
                 "pass them as z=posterior.sample()."
             )
         checks.check_densities(posterior, prior)

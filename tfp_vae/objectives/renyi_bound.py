@@ -30,11 +30,11 @@ class RenyiBound(Objective):
     Args:
         alpha: the order, any finite number.
         num_samples: S.
-        kl: how the `kl` that is reported is worked out: see `Objective`.
+        kl: how the reported `kl` is computed: see `Objective`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        As those of `IWAE`.
+        Those of `IWAE`.
 
     Returns:
         `ObjectiveTerms`: the `log_likelihood` and `kl` of the ELBO, and the
@@ -73,15 +73,15 @@ class RenyiBound(Objective):
 
 
 def _power_mean(log_weights: Tensor, power: float) -> Tensor:
-    """log(mean(w**power)) / power over the first axis; no loss at power 0."""
+    """log(mean(w**power)) / power over the first axis; accurate near 0."""
     center = mean_over_first(log_weights)
     if power == 0:
         return center
-    # With a weight of zero the mean is -inf; any center will do.
+    # With a weight of zero the mean is -inf; any centre works.
     largest = ops.max(log_weights, axis=0)
     center = ops.where(ops.isfinite(center), center, largest)
     scaled = power * (log_weights - center)
-    # exp of small numbers rounds to 1, which expm1 avoids; of large ones it
+    # exp of small numbers rounds to 1, which expm1 avoids; exp of large ones
     # overflows.
     small = ops.max(ops.abs(scaled), axis=0) < 1
     within = ops.where(small, scaled, 0.0)

@@ -1,4 +1,4 @@
-"""Weights that change in the course of training."""
+"""Weights that change during training."""
 
 from typing import Any
 
@@ -20,19 +20,19 @@ class _Schedule:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "_Schedule":
-        """One with these arguments."""
+        """A schedule with these arguments."""
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class LinearWarmup(_Schedule):
-    """A weight that rises along a line, and then stays.
+    """A weight that rises linearly, and then stays constant.
 
     ```none
     weight(step) = start + (end - start) * min(step / num_steps, 1)
     ```
 
-    Keeps the KL from closing latents down before the decoder uses them.
+    It keeps the KL from switching latents off before the decoder uses them.
 
     Args:
         num_steps: after how many training steps (batches) the end is reached.
@@ -83,7 +83,8 @@ class Cyclical(_Schedule):
 
     Args:
         period: training steps (batches) of one cycle.
-        ramp: the share of a cycle in which the weight rises; then it stays.
+        ramp: the share of a cycle in which the weight rises; then it is
+            constant.
         start: the weight at the beginning of each cycle.
         end: the weight at the end of each.
 

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of data. Needs matplotlib."""
+"""Pictures of data and of a model's results. Needs matplotlib."""
 
 from tfp_vae.plotting.anomalies import save_anomalies
 from tfp_vae.plotting.image_panels import save_image_panels

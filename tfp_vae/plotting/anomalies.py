@@ -21,22 +21,23 @@ def save_anomalies(
     names: Sequence[Any] | None = None,
     count: int = 12,
 ) -> np.ndarray:
-    """Draws the strangest examples, each element by how strange it is.
+    """Draws the strangest examples, with the strangeness of each element.
 
     Rows of a table become rows of a map, strangest first, with the value of
     each cell in it; images are shown beside a map of their pixels. The colour
-    is the score of the element less its median over the examples, in nats, so
-    that an element that nothing reproduces does not outshine the others.
+    is the score of the element minus its median over the examples, in nats, so
+    that an element that the model never reproduces does not dominate the
+    others.
 
     Args:
         path: the file to write, of a type matplotlib knows (.png, .pdf).
         x: the data, `[N, columns]`, `[N, height, width]` or
-            `[N, height, width, channels]`; for a table, in whatever unit is to
-            be read.
-        element_scores: `[N, *event]`, what `evaluation.anomaly_score` gives
+            `[N, height, width, channels]`; for a table, in the unit to be
+            shown.
+        element_scores: `[N, *event]`, the result of `evaluation.anomaly_score`
             with `per_element=True`.
-        scores: `[N]`, what it gives for the examples, by which they are
-            ordered; by default the sum of what is shown.
+        scores: `[N]`, its result for the examples, which orders them; by
+            default the sum of what is shown.
         names: of the columns of a table, by default their numbers.
         count: how many examples to draw.
 
@@ -45,7 +46,7 @@ def save_anomalies(
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if shapes do not fit, or `count` is no int >= 1.
+        ValueError: if shapes do not fit, or `count` is not an int >= 1.
     """
     x = np.asarray(x)
     element_scores = np.asarray(element_scores, "float64")
@@ -65,7 +66,7 @@ def save_anomalies(
         )
     excess = element_scores - np.nanmedian(element_scores, axis=0)
     if scores is None:
-        # As scores sum up: the medians are the same for all.
+        # The medians are the same for all examples, so the sum keeps the order.
         scores = np.nansum(element_scores.reshape(len(x), -1), axis=1)
     scores = np.asarray(scores)
     if scores.shape != (len(x),):

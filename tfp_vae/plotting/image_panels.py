@@ -9,7 +9,7 @@ __all__ = ["figure", "save_image_panels"]
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty figure, which no window shows.
+    """An empty figure, without a window.
 
     Args:
         width: in inches.

@@ -1,6 +1,6 @@
-"""Tables of named columns: what each is, and the way to arrays and back.
+"""Tables of named columns: their kinds, and the way to arrays and back.
 
-pandas is needed where a DataFrame is, and only there.
+pandas is needed only for DataFrames.
 """
 
 from tfp_vae.tables.column import KINDS, Column

@@ -12,7 +12,7 @@ from tfp_vae.arguments import check_one_of
 
 __all__ = ["KINDS", "Column", "shown"]
 
-#: What a column may be. Those of the last two are no part of the data.
+#: What a column may be. Columns of the last two kinds are not in the data.
 KINDS = (
     "continuous",
     "positive",
@@ -55,30 +55,30 @@ class Column:
     count         x = v
     binary        x = 0 or 1, the place of v in `categories`
     categorical   x = 0, 1, ..., the place of v in `categories`
-    constant      no part of x; always `value`
-    drop          no part of x, nor of what comes back
+    constant      not in x; always `value`
+    drop          not in x, and does not come back
     ```
 
     Args:
         name: a string or an int.
-        kind: one of those above.
+        kind: one of the kinds above.
         categories: the two or more values of a binary or categorical column,
-            strings, numbers or bools, in the order of their codes; by default
-            0 and 1 for a binary one.
+            strings, numbers or bools, in the order of their codes; by default 0
+            and 1 for a binary column.
         shift: of a continuous or positive column, in its unit or that of its
-            logarithm. Of a count, the mean of log(1 + v), by which encoders
+            logarithm; of a count, the mean of log(1 + v), with which encoders
             standardise it.
         scale: likewise, > 0.
         value: of a constant column.
-        dtype: the name of the dtype in which pandas shall have it back.
+        dtype: the name of the dtype in which pandas gets it back.
         whole: whether values are rounded to whole numbers on the way back.
         ordered: whether pandas takes the categories as ordered.
         note: why the kind was guessed, and what else it might be.
 
     Raises:
         TypeError: if the name or the categories are of another type.
-        ValueError: if the kind is none of these, the categories are not two or
-            more different ones, or `scale` is not positive.
+        ValueError: if the kind is unknown, there are fewer than two different
+            categories, or `scale` is not positive.
     """
 
     name: str | int
@@ -168,14 +168,14 @@ class Column:
             values: `[N]`, of any dtype; numbers, unless the column is coded or
                 constant.
             missing: `[N]`, bools.
-            unseen: `"error"`, or `"missing"` to take a category that is not
-                known as missing.
+            unseen: `"error"`, or `"missing"` to treat an unknown category as
+                missing.
 
         Returns:
             `[N]`, float64, NaN where missing.
 
         Raises:
-            ValueError: if a value is no outcome of the column.
+            ValueError: if a value is not an outcome of the column.
         """
         if self.coded:
             return self._codes(values, missing, unseen)
@@ -229,14 +229,15 @@ class Column:
         """Numbers as values: the reverse of `encode`.
 
         Args:
-            x: `[N]`; counts and binary codes are rounded, for a mean is none.
+            x: `[N]`; counts and binary codes are rounded, since a mean need not
+                be one.
 
         Returns:
             `[N]`; float64, or objects with None where missing.
 
         Raises:
-            ValueError: if codes of a categorical column are not whole: the
-                mean of codes is that of no class.
+            ValueError: if codes of a categorical column are not whole: a mean
+                of codes is not a class.
         """
         x = np.asarray(x, "float64")
         if self.coded:

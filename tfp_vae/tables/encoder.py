@@ -32,20 +32,21 @@ class TableEncoder:
     """Turns a DataFrame into the arrays that a model takes, and back.
 
     Continuous columns are standardised, categories become their codes 0, 1,
-    ..., counts stay as they are, and what is missing is NaN. Constant columns
-    are no part of the arrays, and come back as they were.
+    ..., counts stay unchanged, and missing values are NaN. Constant columns are
+    not in the arrays, and come back unchanged.
 
-    Saved with the model whose likelihood is `Composite.from_columns(table)`,
-    and found in it by `TableEncoder.of(model)`.
+    It is saved with the model whose likelihood is
+    `Composite.from_columns(table)`, and `TableEncoder.of(model)` finds it
+    there.
 
     Args:
         columns: `Column`s, or a mapping of names to kinds (see `Column`), where
             a sequence of categories stands for a binary or categorical column.
-            By a DataFrame they are found by `from_dataframe`.
+            `from_dataframe` finds them from a DataFrame.
 
     Raises:
-        TypeError: if they are neither.
-        ValueError: if there are none, or two of one name.
+        TypeError: if they are neither of these.
+        ValueError: if no column is in the arrays, or two have the same name.
 
     Example:
     ```python
@@ -95,19 +96,20 @@ class TableEncoder:
 
         Args:
             df: a `pandas.DataFrame`, with gaps or without: the training data.
-            kinds: for columns of which the kind is known, their names to one of
+            kinds: for columns whose kind is known, from their names to one of
                 `KINDS`, or to the categories in the order of their codes.
             verbose: whether to print the table, if a kind was guessed.
 
         Returns:
-            The table. Where another kind is as likely, it has a ?.
+            The table. A kind that may be wrong is marked with a ?.
 
         Raises:
             ImportError: if pandas is not installed.
-            TypeError: if `df` is no DataFrame, or a column has dates or values
-                of a type that no kind fits.
-            ValueError: if there are no rows, two columns have one name, `kinds`
-                has names that `df` has not, or values do not fit their kind.
+            TypeError: if `df` is not a DataFrame, or a column has dates or
+                values of a type that no kind fits.
+            ValueError: if there are no rows, two columns have the same name,
+                `kinds` has names that `df` lacks, or values do not fit their
+                kind.
         """
         _check_dataframe(df)
         kinds = dict(kinds or {})
@@ -130,7 +132,7 @@ class TableEncoder:
             model: one with a `Composite.from_columns(...)` in it.
 
         Returns:
-            The table that its likelihood was made of.
+            The table from which its likelihood was made.
 
         Raises:
             ValueError: if there is none.
@@ -165,30 +167,29 @@ class TableEncoder:
     ) -> dict[str, np.ndarray]:
         """A DataFrame as the data of a model.
 
-        Columns are found by their names, in whatever order. Those that the
-        table does not know are left out, with a warning.
+        Columns are found by their names, in any order. Columns that the table
+        does not know are left out, with a warning.
 
         Args:
             df: a `pandas.DataFrame`.
-            unseen: `"error"`, or `"missing"` to take as missing what a column
-                has never had: new categories, another value in a constant
-                column.
+            unseen: `"error"`, or `"missing"` to treat unseen values as missing:
+                new categories, another value in a constant column.
 
         Returns:
             `{"x": [N, width]}`, float32, NaN where missing.
 
         Raises:
             ImportError: if pandas is not installed.
-            TypeError: if `df` is no DataFrame.
-            ValueError: if columns are missing, or a value is no outcome of its
-                column.
+            TypeError: if `df` is not a DataFrame.
+            ValueError: if columns are missing, or a value is not an outcome of
+                its column.
         """
         _check_dataframe(df)
         check_one_of("unseen", unseen, ("error", "missing"))
         lacking = [c.name for c in self.columns if self._needs(c, df)]
         if lacking:
             raise ValueError(
-                "A DataFrame has the columns that the table was made of. "
+                "A DataFrame has the columns from which the table was made. "
                 f"Received: none called {shown(lacking, 20)}. If nothing is "
                 "known of them: "
                 f"df.assign(**{{{str(lacking[0])!r}: np.nan}})."
@@ -198,7 +199,7 @@ class TableEncoder:
         if extra:
             warn_user(
                 "Columns that the table does not know are left out. Received: "
-                f"{shown(extra, 20)}. Drop them, or make the table anew."
+                f"{shown(extra, 20)}. Drop them, or make a new table."
             )
         x = np.empty((len(df), self.width), "float32")
         place = 0
@@ -215,20 +216,20 @@ class TableEncoder:
         return column.in_x and column.name not in df.columns
 
     def inverse_transform(self, x: Any, original: Any = None) -> Any:
-        """Arrays as a DataFrame: what `transform` had made of it.
+        """Arrays as a DataFrame: the reverse of `transform`.
 
         Counts and binary codes are rounded: a mean may lie between them.
 
         Args:
             x: `[N, width]`, or a dict with it as `"x"`; or `[m, N, width]`, m
                 draws.
-            original: the DataFrame that gaps were filled for, of N rows. Its
-                observed cells and its index are kept as they are.
+            original: the DataFrame whose gaps were filled, of N rows. Its
+                observed cells and its index are kept unchanged.
 
         Returns:
-            A `pandas.DataFrame` of all columns except dropped ones, in the
-            dtypes they had where there are no gaps left. Of m draws one below
-            the other, with an index level `"draw"`.
+            A `pandas.DataFrame` of all columns except dropped ones, in their
+            original dtypes where no gaps are left. m draws are stacked one
+            below the other, with an index level `"draw"`.
 
         Raises:
             ImportError: if pandas is not installed.
@@ -304,7 +305,7 @@ class TableEncoder:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TableEncoder":
-        """A table from what `get_config` gave."""
+        """A table from the result of `get_config`."""
         columns = []
         for fields in config["columns"]:
             fields = dict(fields)
@@ -355,8 +356,8 @@ def _check_constant(column: Column, series: Any, unseen: str) -> None:
     if other and unseen == "error":
         raise ValueError(
             f"Column {column.name!r} was {column.value!r} in all rows that the "
-            f"table was made of. Received: {shown(other)}, of which the model "
-            "knows nothing. Set it aside, or take it as missing: "
+            f"table was made of. Received: {shown(other)}, about which the "
+            "model knows nothing. Set it aside, or take it as missing: "
             'transform(df, unseen="missing").'
         )
 
@@ -371,7 +372,7 @@ def _within(column: Column, values: np.ndarray, pandas: Any) -> np.ndarray:
         return values
     limits = np.iinfo(kind)
     most = float(limits.max)
-    # Of 64 bits the largest integer is no float: the next one is too large.
+    # The largest 64-bit integer is not a float: the next float is too large.
     if most > limits.max:
         most = np.nextafter(most, 0.0)
     return np.clip(values, float(limits.min), most)
@@ -382,7 +383,7 @@ def _as_it_was(series: Any, column: Column, pandas: Any) -> Any:
     dtype = column.dtype
     if column.coded and dtype == "category":
         if not series.dropna().isin(column.categories).all():
-            return series  # cells of `original` that were taken as missing
+            return series  # cells of `original` that were treated as missing
         return series.astype(
             pandas.CategoricalDtype(column.categories, ordered=column.ordered)
         )
@@ -391,10 +392,10 @@ def _as_it_was(series: Any, column: Column, pandas: Any) -> Any:
     kind = pandas.api.types.pandas_dtype(dtype)
     is_numpy = not pandas.api.types.is_extension_array_dtype(kind)
     if is_numpy and series.isna().any():
-        # An integer or a bool of numpy has no gap.
+        # A numpy column of integers or bools cannot hold a gap.
         return series.infer_objects()
     if kind.kind in "iu" and series.dtype == object:
-        # Beside floats large integers would be rounded.
+        # Together with floats, large integers would be rounded.
         series = series.map(_as_integer)
     return series.astype(dtype)
 

@@ -1,4 +1,4 @@
-"""What a column of a DataFrame is, by its values or by what the user says."""
+"""The kind of a column of a DataFrame, from its values or from the user."""
 
 import dataclasses
 import math
@@ -12,9 +12,9 @@ from tfp_vae.tables.column import KINDS, Column, plain, shown
 
 __all__ = ["check_kind_of_dtype", "guess_column", "numbers_of"]
 
-# Up to so many different whole numbers from 1 on may be codes.
+# Up to this many different whole numbers from 1 on may be codes.
 _CODES = 12
-# More classes, or a class for each of so many rows, are names, not classes.
+# More classes than this, or one for each of this many rows, are only names.
 _CLASSES = 100
 _ROWS = 20
 
@@ -22,11 +22,11 @@ _ROWS = 20
 def guess_column(
     series: Any, kind: str | Sequence[Any] | None = None
 ) -> Column:
-    """A column, of the kind that its values look like.
+    """A column, with the kind that fits its values.
 
-    The rules, the first that fits:
+    The first rule that fits decides:
 
-    - nothing observed, or one value alone: constant;
+    - nothing observed, or only one value: constant;
     - bools, or two different values: binary;
     - strings or pandas' categories: categorical;
     - up to 12 different whole numbers, the least of them 1 or more: categorical
@@ -67,7 +67,7 @@ def guess_column(
 
 
 def check_kind_of_dtype(series: Any) -> None:
-    """Refuses dates, durations, and what is no value at all.
+    """Refuses dates, durations, and types that are not plain values.
 
     Args:
         series: a `pandas.Series`.
@@ -80,7 +80,7 @@ def check_kind_of_dtype(series: Any) -> None:
         hasattr(value, "isoformat") for value in series.dropna().head(1)
     ):
         raise TypeError(
-            "A date has no zero and no unit that a likelihood could be in. "
+            "A date has no zero and no unit for a likelihood. "
             f"Received: column {name!r} of dtype {dtype}. Make a number of it, "
             f"such as (df[{name!r}] - df[{name!r}].min()).dt.days or "
             f"df[{name!r}].dt.month, or leave it out: "
@@ -105,7 +105,7 @@ def numbers_of(series: Any) -> np.ndarray:
         `[N]`.
 
     Raises:
-        ValueError: if they are no numbers.
+        ValueError: if they are not numbers.
     """
     try:
         return series.to_numpy("float64", na_value=np.nan)
@@ -144,7 +144,7 @@ def _levels(series: Any, observed: Any) -> list[Any]:
 
 
 def _guess(series: Any, observed: Any, levels: list[Any]) -> tuple[str, str]:
-    """The kind, and a note that begins with ? where it may well be another."""
+    """The kind, and a note that begins with ? where another kind is likely."""
     name = series.name
     if not len(observed):
         return "constant", "? nothing observed"
@@ -189,7 +189,7 @@ def _with_values(
     observed: Any,
     levels: list[Any],
 ) -> Column:
-    """The column with what its values tell."""
+    """The column with the numbers that its values give."""
     if kind == "constant":
         if len(levels) > 1:
             raise ValueError(
@@ -206,7 +206,7 @@ def _with_values(
         column.encode(observed.to_numpy(), np.zeros(len(observed), bool))
         return column
     values = numbers_of(observed)
-    # Refuses what is no outcome of the kind.
+    # Refuses values that are not outcomes of the kind.
     x = Column(name, kind).encode(values, np.zeros(len(values), bool))
     if kind == "count":
         x = np.log1p(x)
@@ -218,7 +218,7 @@ def _with_values(
         )
     whole = bool((values == np.floor(values)).all())
     scale = float(x.std())
-    # A count may be the same in all rows that were seen.
+    # A count may be the same in all observed rows.
     return Column(
         name,
         kind,
@@ -229,7 +229,7 @@ def _with_values(
 
 
 def _all_categories(kind: str, levels: list[Any]) -> list[Any]:
-    """The values, and of a binary column that has but one the other one."""
+    """The values; for a binary column with only one value, also the other."""
     for both in ([False, True], [0, 1]):
         if kind == "binary" and len(levels) == 1 and levels[0] in both:
             return [type(levels[0])(v) for v in both]

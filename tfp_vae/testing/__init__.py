@@ -1,4 +1,4 @@
-"""Property tests that any distribution can be put through.
+"""Property tests for any distribution.
 
 Needs Hypothesis: `pip install "tfp-vae[testing]"`.
 """

@@ -1,4 +1,4 @@
-"""All checks over a few distributions, and what they say."""
+"""All checks over a few distributions, and their results."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -58,12 +58,12 @@ _ONCE = (
 
 
 class Report(NamedTuple):
-    """What was checked; printed, a table.
+    """The results of the checks; it prints as a table.
 
     Attributes:
         passed: the names of the checks that the distribution passed.
-        not_applicable: those that had nothing to say, and why.
-        failures: those that failed, and the first failure of each.
+        not_applicable: the checks that do not apply, and why.
+        failures: the checks that failed, with the first failure of each.
     """
 
     passed: tuple[str, ...]
@@ -95,7 +95,7 @@ class DistributionError(AssertionError):
     def __init__(self, name: str, report: Report) -> None:
         self.report = report
         self.failures = report.failures
-        # One cause often shows in many checks.
+        # One cause often fails many checks.
         together: dict[str, list[str]] = {}
         for check, text in report.failures.items():
             together.setdefault(text, []).append(check)
@@ -116,8 +116,8 @@ class Battery:
     Args:
         target: a class, an instance or a strategy.
         parameters: see `check_distribution`.
-        arguments: see there.
-        support: see there.
+        arguments: see `check_distribution`.
+        support: see `check_distribution`.
         skip: names of checks to leave out.
         max_examples: how many distributions are drawn.
         seed: an int.
@@ -175,7 +175,7 @@ class Battery:
         ]
 
     def reseeded(self, seed: int) -> None:
-        """Makes the cases anew, for other draws, with what is compiled."""
+        """Makes new cases, for other draws, with the compiled functions."""
         self._seed = seed
         self.__dict__["cases"] = [
             Case(case.distribution, self._support, seed, self._compiled)
@@ -192,10 +192,10 @@ class Battery:
         """What is wrong, or None.
 
         Raises:
-            NotApplicable: if the check has nothing to say.
+            NotApplicable: if the check does not apply.
         """
         try:
-            # Infinities are told apart by what comes of them.
+            # The checks handle infinities themselves.
             with np.errstate(all="ignore"):
                 function(case)
         except NotApplicable:
@@ -219,7 +219,7 @@ class Battery:
             The first failure, or None.
 
         Raises:
-            NotApplicable: if it has nothing to say of any of them.
+            NotApplicable: if it applies to none of them.
         """
         if check == "copy":
             return self._copies

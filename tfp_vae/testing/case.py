@@ -1,4 +1,4 @@
-"""One distribution under test, and what the checks ask about it."""
+"""One distribution under test, and its values for the checks."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -30,11 +30,12 @@ from tfp_vae.testing.verdicts import NotApplicable, require
 
 __all__ = ["DRAWS", "Case"]
 
-# Draws of each call, always as many, so that one sampler is compiled.
+# Draws in each call, always the same number, so that one sampler is compiled.
 DRAWS = 2**15
-# Draws that say where the mass is.
+# Draws that show where the mass is.
 _HINTS = 256
-# Points are padded to one of these numbers where each is compiled for itself.
+# Points are padded to one of these numbers where each number is compiled
+# separately.
 _ROWS = (16, 256, 4096)
 # Levels at which a few points are taken.
 _LEVELS = np.array([0.03, 0.2, 0.45, 0.7, 0.95])
@@ -48,7 +49,7 @@ class Case:
         support: the least and greatest value, or None to ask the distribution.
         seed: an int.
         compiled: where to keep compiled functions of the parameters, shared by
-            all cases that differ in their parameters alone.
+            all cases that differ only in their parameters.
     """
 
     def __init__(
@@ -86,11 +87,11 @@ class Case:
             given = self.distribution.parameters.get(name)
             if given is None or callable(given):
                 continue
-            # The property has it in the dtype of the distribution.
+            # The property has the dtype of the distribution.
             value = getattr(self.distribution, name, None)
             try:
                 value = ops.convert_to_numpy(given if value is None else value)
-            except (TypeError, ValueError):  # no tensor, as an operator
+            except (TypeError, ValueError):  # not a tensor, such as an operator
                 continue
             if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
                 found[name] = value
@@ -143,7 +144,7 @@ class Case:
             return values.astype(self.dtype).astype(np.float64)
 
     def tensors(self, dtype: str | None = None) -> dict[str, Tensor]:
-        """The parameters as tensors, in a dtype or as they are."""
+        """The parameters as tensors, in a dtype or in their own."""
         return {
             name: ops.convert_to_tensor(
                 value if dtype is None else np.float64(value), dtype
@@ -163,8 +164,8 @@ class Case:
         Args:
             function: of a distribution and tensors.
             *values: the tensors.
-            dtype: of the parameters, by default as they are.
-            key: what tells the function from others, or None not to compile.
+            dtype: of the parameters, by default their own.
+            key: identifies the function, or None not to compile.
         """
         parameters = self.tensors(dtype)
 
@@ -180,12 +181,13 @@ class Case:
             return compiled(parameters, *values)
         except NotImplementedError:
             raise
-        # What cannot be compiled may still be right: there is a check for it.
+        # A function that cannot be compiled may still be right: another check
+        # tests it.
         except Exception:
             return of_parameters(parameters, *values)
 
     def shapes(self, function: Callable[..., Any], *values: Tensor) -> Any:
-        """As `call`, for shapes and dtypes alone."""
+        """Like `call`, only for shapes and dtypes."""
         return shapes_of(
             lambda parameters, *values: function(
                 self.rebuilt(**parameters), *values
@@ -215,18 +217,18 @@ class Case:
 
     @functools.cached_property
     def first_draws(self) -> Array:
-        """Draws that most checks look at."""
+        """The draws that most checks use."""
         return self.draws()
 
     def ask_all(
         self, methods: Iterable[str], *arguments: Array
     ) -> dict[str, Array]:
-        """What methods give, in float64, without those not implemented.
+        """The results of methods, in float64, without those not implemented.
 
         Args:
             methods: the names.
-            *arguments: none, or points `[n, *batch, *event]`; more, such as
-                one of no leading dimension, if of one shape.
+            *arguments: none, or points `[n, *batch, *event]`; several if they
+                have the same shape, such as one without a leading dimension.
         """
         methods = tuple(methods)
         apart: set[str] = self._compiled.setdefault("apart", set())
@@ -261,7 +263,7 @@ class Case:
         return found
 
     def ask(self, method: str, *arguments: Array) -> Array:
-        """What a method gives, in float64.
+        """The result of a method, in float64.
 
         Raises:
             NotApplicable: if it is not implemented.
@@ -278,11 +280,11 @@ class Case:
 
         Args:
             function: of a distribution and tensors.
-            key: what tells it from others.
-            *arguments: none, one with the batch shape in front, or points, of
-                which more come behind it: these go in portions.
+            key: identifies the function.
+            *arguments: none, one with the batch shape first, or points, with a
+                further leading dimension: points are processed in portions.
         """
-        # Levels of a quantile are no outcomes, which may be integers.
+        # Levels of a quantile are not outcomes, which may be integers.
         dtype = self.floating if key == "quantile" else None
 
         def call(*arguments: Array) -> dict[str, Array]:
@@ -345,7 +347,7 @@ class Case:
             try:
                 p = self.distribution
                 bijector = p.experimental_default_event_space_bijector()
-                # That of a mixture is None.
+                # The bijector of a mixture is None.
                 if bijector is not None:
                     whole = [np.full(self.batch_shape, end) for end in ends]
                     ends = [
@@ -364,8 +366,8 @@ class Case:
 
     @functools.cached_property
     def hints(self) -> Array | None:
-        """Finite draws that say where the mass is, or None."""
-        # A sampler may be missing or broken: another check will say so.
+        """Finite draws that show where the mass is, or None."""
+        # A sampler may be missing or broken: another check reports this.
         try:
             found = self.first_draws[:_HINTS]
         except Exception:
@@ -378,7 +380,8 @@ class Case:
         """The density of a scalar on a quadrature rule.
 
         Raises:
-            NotApplicable: if the event is not a scalar, or mass out of reach.
+            NotApplicable: if the event is not a scalar, or mass is out of
+        reach.
         """
         if self.event_shape:
             raise NotApplicable("the event is no scalar")
@@ -402,7 +405,7 @@ class Case:
 
     @property
     def integral(self) -> Mass | Sampled:
-        """Integrals over the density: by quadrature, else by draws.
+        """Integrals over the density: by quadrature, otherwise by draws.
 
         Raises:
             NotApplicable: if they are out of reach.
@@ -433,7 +436,7 @@ class Case:
             found = np.quantile(self.first_draws, _LEVELS, axis=0)
         else:
             found = self.mass.quantile(_LEVELS)
-        # The least outcome with as much mass: none without mass of its own.
+        # The least outcome with this much mass below: it has mass itself.
         return np.ceil(found) if self.is_discrete else found
 
 

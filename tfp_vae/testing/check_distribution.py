@@ -1,4 +1,4 @@
-"""What users call: all checks at once, or one test a check."""
+"""The functions for users: all checks at once, or one test per check."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,12 +29,12 @@ def check_distribution(
     """Checks a distribution against its own density, and against TFP's rules.
 
     Draws batches of three parameter sets with Hypothesis, the same at each
-    call, and puts each through every check in `CHECKS`. The integral of
-    `exp(log_prob)` is what all else is held against: by quadrature in float64
+    call, and puts each through every check in `CHECKS`. The reference for all
+    other methods is the integral of `exp(log_prob)`: by quadrature in float64
     for scalars, as a sum for counts, by importance sampling around the draws
     for vectors and matrices.
 
-    - `copy`, on which the others rest;
+    - `copy`, which the others need;
     - `normalization`, `prob`, `cdf`, `quantile`, `moments`, `mode`, `entropy`,
       and `kl` (not negative, zero on itself, the integral that defines it);
     - `outside` of the support, and `tails`;
@@ -43,21 +43,20 @@ def check_distribution(
       `sample_gradients`;
     - `finite_gradients` at delicate places, `gradients` against finite
       differences in float64;
-    - `batch` and `broadcast` (also without a batch, and with each parameter
-      alone wide), `independent` (`tfd.Independent`), `dtype`, `jit` and
+    - `batch` and `broadcast` (also without a batch, and with a batch in one
+      parameter only), `independent` (`tfd.Independent`), `dtype`, `jit` and
       `validate_args`.
 
-    Only a method that is not overridden voids a check. `docs/testing.md` says
-    what each check goes by, and how seldom it blames what is right.
+    A check is void only if its method is not overridden. `docs/testing.md` has
+    the reference of each check, and its rate of false alarms.
 
     Args:
         target: a distribution class that declares `_parameter_properties`, an
             instance, or a Hypothesis strategy of instances.
         parameters: for a class, Hypothesis strategies of numbers for parameters
-            without a bijector in their properties, or with a range of their
-            own.
+            without a bijector in their properties, or with their own range.
         arguments: for a class, further arguments, the same for all.
-        support: `(low, high)`, if the class does not say it by its
+        support: `(low, high)`, if the class does not define it by its
             `_default_event_space_bijector`.
         skip: names of checks to leave out.
         max_examples: how many batches are drawn.
@@ -68,8 +67,8 @@ def check_distribution(
 
     Raises:
         DistributionError: if a check fails; with the first failure of each.
-        TypeError: if the target is none of the three, or does not say how its
-            parameters are drawn.
+        TypeError: if the target is none of the three, or does not define how
+            its parameters are drawn.
         ValueError: if `skip` names a check that does not exist.
 
     Example:
@@ -98,14 +97,14 @@ def check_distribution(
 def distribution_checks(target: Any, **options: Any) -> Callable[[str], None]:
     """A pytest test of each check.
 
-    A check that has nothing to say is skipped, with the reason.
+    A check that does not apply is skipped, with the reason.
 
     Args:
-        target: as of `check_distribution`.
-        **options: those of `check_distribution`.
+        target: as for `check_distribution`.
+        **options: of `check_distribution`.
 
     Returns:
-        A parametrized test function, to be given a name that pytest collects.
+        A parametrized test function; assign it to a name that pytest collects.
 
     Example:
     ```python
@@ -114,7 +113,7 @@ def distribution_checks(target: Any, **options: Any) -> Callable[[str], None]:
     test_my_likelihood = distribution_checks(MyLikelihood)
     ```
     """
-    # pytest is no part of what the kit needs.
+    # The kit does not need pytest.
     import pytest
 
     battery = Battery(target, **options)

@@ -1,4 +1,4 @@
-"""What TFP, Keras and a training loop take for granted of a distribution."""
+"""What TFP, Keras and a training loop assume about a distribution."""
 
 import contextlib
 from typing import Any
@@ -30,14 +30,14 @@ __all__ = [
     "check_validate_args",
 ]
 
-# Parameters of a distribution that are made wide one by one, at most.
+# The largest number of parameters that get a batch one by one.
 _MOST_AXES = 4
 
 
 def check_copy(case: Case) -> None:
     """`copy()` makes the distribution again from its `parameters`.
 
-    All other checks rest on it, as do slices and compiled functions.
+    All other checks, slices and compiled functions need this.
     """
     try:
         again = case.distribution.copy()
@@ -58,7 +58,7 @@ def check_copy(case: Case) -> None:
 
 
 def check_batch(case: Case) -> None:
-    """Batches broadcast, and each slice is the distribution of its number."""
+    """Batches broadcast, and each slice is the distribution at its index."""
     x = case.points[2]
     whole = case.ask("log_prob", x)
     tolerance = case.tolerance(1e-5)
@@ -89,7 +89,7 @@ def check_batch(case: Case) -> None:
 
 
 def check_broadcast(case: Case) -> None:
-    """Parameters broadcast, from no batch at all to each wide by itself."""
+    """Parameters broadcast, from no batch to a batch in each one alone."""
     batch = case.batch_shape
     wide = {
         name: value[(0,) * len(batch)]
@@ -138,7 +138,7 @@ def check_broadcast(case: Case) -> None:
 
 
 def _has_dimensions(value: Any) -> bool:
-    """Whether a parameter that cannot be made wide may have a batch."""
+    """Whether a parameter that cannot get a batch may have one already."""
     if isinstance(value, dict | list):
         return True
     return len(getattr(value, "shape", ())) > 0
@@ -194,7 +194,7 @@ def _check_shapes(
         ("sample", (), (*batch, *event)),
     ):
         seed = {"seed": tfp_seed(0)} if name == "sample" else {}
-        # What is not implemented is said by the check of it.
+        # The check of a method reports that it is not implemented.
         with contextlib.suppress(NotImplementedError):
             value = other.shapes(
                 lambda distribution, *x, n=name, s=seed: getattr(
@@ -212,7 +212,7 @@ def _check_shapes(
 
 
 def check_independent(case: Case) -> None:
-    """`tfd.Independent` sums log_prob, and all that goes by it agrees.
+    """`tfd.Independent` sums log_prob, and all that depends on it agrees.
 
     The classic mistake is to override `log_prob` and not `_log_prob`, which
     TFP's other methods and wrappers call.
@@ -226,7 +226,7 @@ def check_independent(case: Case) -> None:
         require(
             np.ptp(difference, axis=0)
             <= 10 * tolerance * (1.0 + np.abs(alone).max(axis=0)),
-            "unnormalized_log_prob must be log_prob but for a constant",
+            "unnormalized_log_prob must be log_prob except for a constant",
             f"differences of {difference} at {x} for {case}. Override "
             "_log_prob, not log_prob: TFP calls the one with the underscore",
         )
@@ -247,7 +247,7 @@ def check_independent(case: Case) -> None:
 
 
 def check_dtype(case: Case) -> None:
-    """Nothing leaves the dtype that the distribution was made in."""
+    """All results have the dtype of the distribution."""
     x = case.points[2]
     with double_precision():
         found = _dtypes(case, case.point(x))
@@ -298,7 +298,7 @@ def _dtypes(case: Case, x: Tensor) -> dict[str, tuple[str, str]]:
 
 
 def check_jit(case: Case) -> None:
-    """Compiled with its parameters as arguments it gives the same values."""
+    """Compiled with its parameters as arguments, it gives the same values."""
     x = case.point(case.points[2])
 
     def log_prob(distribution: tfd.Distribution, value: Tensor) -> Tensor:
@@ -311,7 +311,7 @@ def check_jit(case: Case) -> None:
         ("log_prob", log_prob, (x,)),
         ("sample", sample, ()),
     ):
-        # Draws step by step take as long as all other checks together.
+        # Uncompiled draws take as long as all other checks together.
         only_trace = EAGER_IS_SLOW and name == "sample"
         if only_trace and case.hints is None:
             continue
@@ -358,7 +358,7 @@ def _compiled(case: Case, function: Any, arguments: tuple[Any, ...]) -> Array:
 
 
 def check_validate_args(case: Case) -> None:
-    """Under `validate_args` parameters out of range are errors, no others."""
+    """Under `validate_args` exactly the parameters out of range are errors."""
     properties: dict[str, Any] = {}
     with contextlib.suppress(NotImplementedError):
         properties = type(case.distribution).parameter_properties()

@@ -1,8 +1,8 @@
-"""What a density, its integrals and its statistics owe one another.
+"""Whether a density, its integrals and its statistics agree.
 
 The oracle is an integral over `log_prob`: quadrature or a sum for scalars,
-importance sampling for vectors. So one wrong method is named by the check that
-is meant for it.
+importance sampling for vectors. So a wrong method fails the check that is meant
+for it.
 """
 
 import numpy as np
@@ -25,16 +25,17 @@ __all__ = [
     "check_quantile",
 ]
 
-# Of probabilities: float32 log densities are good to some 1e-6, and a cdf adds
-# the rounding of its own argument.
+# The error of probabilities: float32 log densities are good to some 1e-6, and a
+# cdf adds the rounding of its own argument.
 _TOLERANCE = 2e-4
-# Of the cdf between two nodes, by linear interpolation, and of a tail's mass.
+# The error of the cdf between two nodes, by linear interpolation, and of a
+# tail.
 _INTERPOLATION, _OF_TAIL = 3e-4, 0.1
 _LEVELS = np.array([0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999])
 
 
 def _column(values: Array, like: Array) -> Array:
-    """`[k]` as `[k, 1, ...]`, to go with `[n, *batch]`."""
+    """`[k]` as `[k, 1, ...]`, to broadcast with `[n, *batch]`."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -88,7 +89,7 @@ def check_cdf(case: Case) -> None:
         is_finite = np.isfinite(case.rounded(x))
         x = np.where(is_finite, x, middle)
         exact = np.where(is_finite, exact, mass.cdf(middle[None]))
-    # What TFP makes of the cdf need not be compiled and asked.
+    # Methods that TFP derives from the cdf need not be compiled and called.
     related = ("log_cdf", "survival_function", "log_survival_function")
     found = case.ask_all(
         (
@@ -160,7 +161,7 @@ def check_quantile(case: Case) -> None:
 
 
 def _covariance(case: Case) -> tuple[Array, Array] | None:
-    """Of a vector, with its error."""
+    """The covariance of a vector, with its error."""
     if len(case.event_shape) != 1:
         return None
     x = case.integral.x
@@ -169,7 +170,7 @@ def _covariance(case: Case) -> tuple[Array, Array] | None:
 
 
 def check_moments(case: Case) -> None:
-    """`mean`, `variance`, `stddev`, `covariance`: the integrals they are."""
+    """`mean`, `variance`, `stddev`, `covariance` are their integrals."""
     integral = case.integral
     x = integral.x
     mean, mean_error = integral.mean_of(x)
@@ -210,7 +211,7 @@ def check_moments(case: Case) -> None:
 
 
 def check_mode(case: Case) -> None:
-    """Nowhere is the density greater than at `mode`."""
+    """The density is nowhere greater than at `mode`."""
     mode = case.ask("mode")
     require(
         mode.shape == (*case.batch_shape, *case.event_shape),

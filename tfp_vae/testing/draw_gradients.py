@@ -13,7 +13,7 @@ from tfp_vae.testing.verdicts import NotApplicable, Violation, require
 
 __all__ = ["check_sample_gradients"]
 
-# Each group gives one estimate, and their spread its error.
+# Each group gives one estimate, and their spread gives the error.
 _GROUPS = 64
 _DRAWS = 256
 _STEP = 5e-3
@@ -24,9 +24,9 @@ def check_sample_gradients(case: Case) -> None:
 
     For a bounded function h the pathwise gradient of E[h(x)] is that of the
     score function, E[h(x) d log p(x) / d parameter], within seven standard
-    errors of 64 groups of 256 draws. Where the ends of the support move with a
-    parameter, so that this does not hold, it is the difference of draws of the
-    same seed at parameters nearby.
+    errors of 64 groups of 256 draws. Where a parameter moves the ends of the
+    support, this does not hold: then the reference is the difference of draws
+    of the same seed at nearby parameters.
     """
     kind = case.distribution.reparameterization_type
     if kind != tfd.FULLY_REPARAMETERIZED:
@@ -91,7 +91,7 @@ def _gradients(
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     """The mean of h a group; its gradient along draws and by the score."""
     names = list(parameters)
-    # A place and a unit of the draws, the same whatever the parameters.
+    # A place and a unit of the draws, the same for all parameters.
     draws = case.first_draws
     centre = np.median(draws, axis=0)
     unit = np.quantile(draws, 0.9, axis=0) - np.quantile(draws, 0.1, axis=0)
@@ -115,7 +115,7 @@ def _gradients(
             h = ops.tanh(2.0 * r + 0.5) + ops.exp(-ops.square(2.0 * r - 0.3))
             if not axes:
                 return h
-            # So that the numbers of an event do not count alike.
+            # So that the numbers of an event have different weights.
             shape = case.event_shape
             factors = 1.0 + np.arange(math.prod(shape)) / math.prod(shape)
             factors = np.float64(factors).reshape(shape)
@@ -132,7 +132,7 @@ def _gradients(
         )
         x = ops.stop_gradient(x)
         h = bounded(x)
-        # Of the other groups too, so that it is next to independent.
+        # From the other groups too, so that it is nearly independent.
         h = ops.stop_gradient(h - ops.mean(h, axis=(0, 1), keepdims=True))
 
         def by_score(*parameters: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def _gradients(
 
 
 def _difference(case: Case, parameters: dict[str, Array], name: str) -> Array:
-    """Of means of draws with the same seed, per distribution."""
+    """The difference of means of draws with the same seed, per distribution."""
     value = parameters[name]
     step = _STEP * np.maximum(np.abs(value), 0.1)
     above, below = (

@@ -1,8 +1,8 @@
 """Integrals over the density of a vector or a matrix, by sampling.
 
-Of a continuous one by importance sampling, E_p[f] = E_g[f p / g]: g is a
-multivariate Student t around the draws, in the unconstrained space of the
-default bijector. Only log_prob is believed; draws say where to look. Of a
+For a continuous one by importance sampling, E_p[f] = E_g[f p / g]: g is a
+multivariate Student-t around the draws, in the unconstrained space of the
+default bijector. Only log_prob is trusted; draws show where to look. For a
 discrete one by the sum over all outcomes that were drawn.
 """
 
@@ -21,18 +21,18 @@ __all__ = ["SIGMAS", "Sampled", "sampled_mass", "scores", "unconstrained"]
 # A `tfp_vae.testing.case.Case`, which itself imports this module.
 Case: TypeAlias = Any
 
-#: Standard errors at which a statistic is blamed: once in 4e11 if normal.
+#: Standard errors at which a statistic fails: once in 4e11 if normal.
 SIGMAS = 7.0
 # Numbers in an event up to which importance sampling is tried.
 _MOST_NUMBERS = 12
-# Of the proposal.
+# Degrees of freedom of the proposal.
 _DF = 5.0
 _DRAWS = 2**15
-# The standard error of the total mass above which nothing is said.
+# The standard error of the total mass above which the check is void.
 _TOO_LARGE = 0.02
-# The share of numbers of draws that a bijector may not come back to.
+# The share of numbers of draws that a bijector may fail to recover.
 _LOST = 0.01
-# Distinct outcomes that are summed over.
+# The largest number of distinct outcomes in a sum.
 _MOST_OUTCOMES = 4096
 
 
@@ -45,7 +45,7 @@ class Sampled(NamedTuple):
         weights: `[n, *batch]`, whose mean is the total mass.
         flaw: a place where the density is NaN, or nothing.
         counts: how often each outcome was drawn, `[n, *batch]`, or None if
-            these are no outcomes.
+            these are not outcomes.
         unseen: the mass of outcomes that were not drawn, `batch`.
     """
 
@@ -59,7 +59,7 @@ class Sampled(NamedTuple):
     def total(self) -> tuple[Array, Array]:
         """The whole mass, and seven standard errors of it, `batch` each."""
         error = SIGMAS * self.weights.std(axis=0) / math.sqrt(len(self.x))
-        # A sum over outcomes has no error but what it lacks.
+        # A sum over outcomes has only the error of the missing outcomes.
         return (
             self.weights.mean(axis=0),
             error if self.counts is None else self.unseen,
@@ -78,14 +78,14 @@ class Sampled(NamedTuple):
         if self.counts is not None:
             unseen = self.unseen.reshape(*self.unseen.shape, *dims)
             return mean, unseen * np.abs(values).max(axis=0)
-        # A term that has a great part of the error hides others like it.
+        # A term with a great part of the error hides others like it.
         most = np.maximum(error * whole, 1e-30)
         tame = np.abs(apart).max(axis=0) <= 0.3 * most
         return np.where(tame, mean, np.nan), SIGMAS * error
 
 
 def sampled_mass(case: Case) -> Sampled:
-    """Of an event that is no scalar.
+    """The mass of an event that is not a scalar.
 
     Args:
         case: the case.
@@ -104,7 +104,7 @@ def _bijector(distribution: tfd.Distribution) -> Any:
         found = distribution.experimental_default_event_space_bijector()
     except NotImplementedError:
         found = None
-    # That of a mixture is None.
+    # The bijector of a mixture is None.
     return found or tfb.Identity()
 
 
@@ -122,11 +122,11 @@ def unconstrained(case: Case, x: Array) -> Array:
 
     def round_trip(distribution: tfd.Distribution, x: Tensor) -> Any:
         z = _bijector(distribution).inverse(x)
-        # Anew, as a bijector may keep the x that it has the z of.
+        # A new one, since a bijector may cache the x for a z.
         return {"z": z, "x": _bijector(distribution).forward(z + 0.0)}
 
     found = case.over_rows(round_trip, "unconstrained", x)
-    # Next to a boundary rounding may leave little of a few.
+    # Next to a boundary, rounding may spoil a few of them.
     apart = np.abs(found["x"] - x) > 0.1 * np.ptp(x, axis=0)
     if apart.mean() > _LOST:
         raise NotApplicable(
@@ -191,12 +191,12 @@ def _importance(case: Case) -> Sampled:
         raise NotApplicable("log_prob has another shape")
     log_weight = found["log_z"] - log_g.reshape(_DRAWS, *batch)
     if z_shape == (size - 1,) and case.event_shape == (size,):
-        # TFP's bijector to the simplex measures its area, where a density is
-        # one of all numbers but the last.
+        # TFP's bijector to the simplex measures area, but a density is over all
+        # numbers except the last.
         log_weight -= 0.5 * math.log(size)
     inside = np.isfinite(found["x"]).reshape(_DRAWS, *batch, -1).all(axis=-1)
     flaw = ""
-    # Far out a bijector may round to the boundary, which is no fault.
+    # Far out a bijector may round to the boundary, which is not a fault.
     near = log_g.reshape(_DRAWS, *batch) >= np.quantile(log_g, 0.2)
     bad = np.isnan(log_prob) & inside & near
     if bad.any():
@@ -217,7 +217,7 @@ def _importance(case: Case) -> Sampled:
 
 
 def _proposal(draws: Array, random: np.random.Generator) -> tuple[Array, Array]:
-    """A Student t about draws `[n, k]`: draws of it and its log density."""
+    """A Student-t about draws `[n, k]`: its draws and its log density."""
     draws = draws[np.isfinite(draws).all(axis=1)]
     size = draws.shape[1]
     if len(draws) < 100:
@@ -248,10 +248,10 @@ def _proposal(draws: Array, random: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _outcomes(case: Case) -> Sampled:
-    """The sum over all outcomes drawn, each distribution over its own.
+    """The sum over all drawn outcomes, for each distribution over its own.
 
-    The mass of the others is about the share of outcomes drawn once (Good and
-    Turing), with its standard error.
+    The mass of the others is about the share of outcomes that were drawn once
+    (Good and Turing), with its standard error.
     """
     draws = case.first_draws
     batch = case.batch_shape
@@ -272,7 +272,7 @@ def _outcomes(case: Case) -> Sampled:
         raise NotApplicable("too many outcomes are not drawn")
     shape = (len(distinct), *batch)
     seen = (counts > 0).reshape(shape)
-    # What another distribution draws may be impossible.
+    # An outcome of another distribution of the batch may be impossible.
     first = distinct[index[0]].reshape(*batch, *case.event_shape)
     x = distinct.reshape(len(distinct), *[1] * len(batch), *case.event_shape)
     dims = (*seen.shape, *[1] * len(case.event_shape))

@@ -1,4 +1,4 @@
-"""Gradients of log_prob: finite everywhere, and those of its values."""
+"""Gradients of log_prob: finite everywhere, and right for its values."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from tfp_vae.testing.verdicts import NotApplicable, Violation, require
 
 __all__ = ["check_finite_gradients", "check_gradients"]
 
-# Where formulas have their branches, singularities and overflows.
+# Places of branches, singularities and overflows of formulas.
 _DELICATE = (0.0, 1e-6, 1.0, -1.0, 30.0, -30.0, 1e4, -1e4)
-# Where they have seams, as residuals.
+# Residuals at which formulas have seams.
 _SEAMS = (0.0, 1.0, -1.0)
-# Steps of differences, relative: the second for what is computed in float32
-# whatever it is given.
+# Relative steps of differences: the second for functions that compute in
+# float32 for any input.
 _STEP, _WIDE_STEP = 1e-5, 2e-3
 
 
 def _gradients(
     case: Case, x: Array, dtype: str | None = None
 ) -> tuple[Array, dict[str, Array]]:
-    """Of the sum of log_prob: in x, and in each parameter, in their dtypes."""
+    """The sum of log_prob differentiated in x and in each parameter."""
     names = list(case.parameters)
 
     def slopes(distribution: tfd.Distribution, value: Tensor) -> Any:
@@ -35,7 +35,7 @@ def _gradients(
             return ops.sum(rebuilt.log_prob(value))
 
         parameters = [distribution.parameters[name] for name in names]
-        # Outcomes have no slope, and integers no gradient.
+        # Outcomes have no slope, and integers have no gradient.
         point = [] if case.is_discrete else [value]
         found = tfp.math.value_and_gradient(
             lambda *a: log_prob(*(a if point else (value, *a))),
@@ -57,7 +57,7 @@ def _gradients(
 
 
 def check_finite_gradients(case: Case) -> None:
-    """Where the log density is finite, so are its gradients."""
+    """The gradients are finite wherever the log density is."""
     if not case.parameters:
         raise NotApplicable("no floating parameters")
     batch = case.batch_shape
@@ -75,14 +75,14 @@ def check_finite_gradients(case: Case) -> None:
     inside = (rows > low) & (rows < high)
     dims = (*rows.shape, *[1] * len(case.event_shape))
     x = np.where(inside.reshape(dims), rows.reshape(dims), safe)
-    # Beyond this a gradient may rightly overflow.
+    # Above this a gradient may overflow without a fault.
     limit = float(np.sqrt(np.float64(3e38)))
     if case.floating == "float16":
         limit = 256.0
     log_prob = case.log_prob(x)
     ranged = np.abs(log_prob) < 10 * limit
     if case.event_shape:
-        # Which values are possible is not known: only what all may be.
+        # Possible values are not known: only rows that suit all distributions.
         ranged &= ranged.all(axis=tuple(range(1, ranged.ndim)), keepdims=True)
     x = np.where(ranged.reshape(dims), x, safe)
     if _are_finite(case, x):
@@ -113,8 +113,8 @@ def _are_finite(case: Case, x: Array) -> bool:
 def check_gradients(case: Case) -> None:
     """Gradients of log_prob are finite differences of it.
 
-    In float64; in the dtype of the distribution, with wider steps, if it is
-    made for that alone.
+    In float64; or in the dtype of the distribution, with wider steps, if it
+    allows only that one.
     """
     if not case.parameters:
         raise NotApplicable("no floating parameters")
@@ -168,8 +168,8 @@ def _compare_all(
 def _seams(case: Case) -> list[Array]:
     """Places `[1, *batch]` well inside the support: round ones and residuals.
 
-    Parameters are often round, so a residual of 1 is one exactly. A place
-    outside gives way to one within, so that there are always as many.
+    Parameters are often round, so that a residual of 1 is exactly 1. A place
+    outside is replaced by one inside, so that their number is constant.
     """
     low, high = case.support
     loc, scale = (case.parameters.get(name) for name in ("loc", "scale"))
@@ -189,7 +189,7 @@ def _seams(case: Case) -> list[Array]:
 
 
 def _log_prob(case: Case, x: Array, dtype: str, **changed: Array) -> Array:
-    """With some parameters changed."""
+    """log_prob with some parameters changed."""
 
     def log_prob(
         distribution: tfd.Distribution,
@@ -198,7 +198,7 @@ def _log_prob(case: Case, x: Array, dtype: str, **changed: Array) -> Array:
     ) -> Tensor:
         return distribution.copy(**parameters).log_prob(value)
 
-    # Integer outcomes have a dtype of their own.
+    # Integer outcomes have their own dtype.
     kind = dtype if "float" in case.dtype else case.dtype
     found = case.call(
         log_prob,
@@ -222,9 +222,10 @@ def _is_symmetric(case: Case, x: Array) -> bool:
 def _compare(
     case: Case, name: str, slope: Array, function: Any, at: Array, dtype: str
 ) -> None:
-    """With central differences; at a kink, with the slopes to either side.
+    """Compares with central differences; at a kink, with one-sided slopes.
 
-    Number by number for scalar events and parameters, else along one direction.
+    Number by number for scalar events and parameters, otherwise along one
+    direction.
     """
     elementwise = not case.event_shape and (
         at.shape[at.ndim - len(case.batch_shape) :] == case.batch_shape
@@ -235,7 +236,7 @@ def _compare(
     if not elementwise:
         direction = np.random.default_rng(0).choice([-1.0, 1.0], at.shape)
         if name == "value" and _is_symmetric(case, at):
-            # A density of symmetric matrices is one of these alone.
+            # A density of symmetric matrices is defined only for these.
             direction = direction + np.swapaxes(direction, -1, -2)
         size = size.min()
         reduce = np.sum
@@ -243,7 +244,7 @@ def _compare(
     here = reduce(function(0.0 * direction))
 
     def differences(relative: float) -> tuple[Array, Array]:
-        """The central one, and by how much those to either side differ."""
+        """The central difference, and the gap between the one-sided ones."""
         step = relative * size
         above, below = (
             reduce(function(sign * step * direction)) for sign in (1.0, -1.0)
@@ -259,7 +260,7 @@ def _compare(
             return
     else:
         good = False
-    # What is float32 inside, as some functions of Keras are on JAX.
+    # For functions that are float32 inside, as some of Keras are on JAX.
     wide, kink = differences(
         10 * _WIDE_STEP if dtype != "float64" else _WIDE_STEP
     )
@@ -267,7 +268,7 @@ def _compare(
     smooth = kink <= 0.3 * unit
     near = np.abs(slope - wide) <= 3e-2 * unit
     if dtype == "float64":
-        # Only rounding tells the two differences apart so much.
+        # Only rounding makes the two differences so different.
         near &= ~(np.abs(middle - wide) <= 2e-3 * unit)
     good |= smooth & near
     if dtype != "float64":

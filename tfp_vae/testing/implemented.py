@@ -1,4 +1,4 @@
-"""What "not implemented" means, and where an error comes from."""
+"""The meaning of "not implemented", and the origin of an error."""
 
 import traceback
 from types import FrameType
@@ -17,12 +17,12 @@ _INSTALLED = (
     "importlib",
     "autograph",
 )
-# Which method with an underscore a public one needs, unless it is its own.
+# The underscore method behind a public one, if it has another name.
 _NEEDS = {"sample": "_sample_n"}
 
 
 def is_overridden(distribution: tfd.Distribution, method: str) -> bool:
-    """Whether a class outside of the libraries implements a method itself."""
+    """Whether a class outside the libraries implements a method itself."""
     name = _NEEDS.get(method, f"_{method}")
     for cls in type(distribution).__mro__:
         if name in vars(cls):
@@ -33,7 +33,7 @@ def is_overridden(distribution: tfd.Distribution, method: str) -> bool:
 
 
 def is_derived(distribution: tfd.Distribution, method: str) -> bool:
-    """Whether TFP's base class makes a method of another one."""
+    """Whether TFP's base class derives a method from another one."""
     return not any(
         f"_{method}" in vars(cls)
         for cls in type(distribution).__mro__
@@ -47,13 +47,13 @@ def require_not_overridden(
     """A check is void only if nobody claims to implement the method.
 
     Args:
-        distribution: of which it was asked.
+        distribution: whose method was called.
         method: the public name.
-        error: what came of it.
+        error: what the call raised.
 
     Raises:
-        Violation: if the class overrides the method all the same, and it is not
-            that of a part of the distribution that is missing.
+        Violation: if the class overrides the method, and the error does not
+            come from an inner distribution.
     """
     if not is_overridden(distribution, method) or _of_a_part(
         distribution, error
@@ -79,7 +79,7 @@ def _of_a_part(distribution: tfd.Distribution, error: Exception) -> bool:
 
 
 def origin(error: BaseException) -> str:
-    """The line of the user's code that an error comes from, or nothing."""
+    """The line of the user's code that raised an error, or an empty string."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename for part in _INSTALLED):
             return (

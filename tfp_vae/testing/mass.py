@@ -1,7 +1,7 @@
-"""Integrals over a scalar density, in numpy and from its `log_prob` alone.
+"""Integrals over a scalar density, in numpy and only from its `log_prob`.
 
-Nothing else of the distribution is believed, so that whatever it claims can be
-held against them. Its own draws only say where to look first.
+No other method of the distribution is trusted, so that all of them can be
+compared with these integrals. Its draws only show where to look first.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ __all__ = [
     "place_of",
 ]
 
-#: Values of numpy, float64 unless they say another dtype.
+#: Arrays of numpy, float64 unless they have another dtype.
 Array: TypeAlias = np.ndarray
 
 # Panels of the first grid, nodes on each, and how it is refined.
@@ -28,17 +28,17 @@ _ROUNDS, _MOST_ROUNDS = 7, 40
 _SPLIT = 32
 # How far the coordinate reaches: e**40 units to either side.
 _REACH = 40.0
-# Roundings of the type within which an end of the support is not looked at:
-# log_prob makes some of its own.
+# Roundings of the dtype within which an end of the support is not examined:
+# log_prob has roundings of its own.
 _NEAR = 64
-# The share of the mass that a singular end of the support may hide without a
-# word, and as an error that all checks allow for.
+# The share of the mass that a singular end of the support may hide silently,
+# and the most that it may hide as an error that all checks allow for.
 _HIDDEN, _MOST_HIDDEN = 1e-5, 0.01
-# The share of the mass that panels may be uncertain of.
+# The share of the mass that may be uncertain in the panels.
 _ROUGH_ENOUGH = 1e-5
-# How far out, in units, a NaN is held against a density.
+# How far out, in units, a NaN counts as a fault of a density.
 _FAR = 1e6
-# A ratio of two outer panels from which on a tail has no finite mass.
+# The ratio of two outer panels from which a tail has no finite mass.
 _FLAT = 0.999
 
 _X, _W = np.polynomial.legendre.leggauss(_NODES)
@@ -46,7 +46,7 @@ _X, _W = np.polynomial.legendre.leggauss(_NODES)
 _ROUGH = (_W[:, None] * np.polynomial.legendre.legvander(_X, _NODES - 1))[
     :, -2:
 ] * (np.arange(_NODES)[-2:] + 0.5)
-# From densities at the nodes to the mass from -1 to each, of the polynomial.
+# From densities at the nodes to the polynomial's mass from -1 to each node.
 _TO_MASS = np.stack(
     [
         np.polynomial.legendre.legval(
@@ -63,12 +63,12 @@ _TO_MASS = np.stack(
 
 
 def place_of(number: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """An index of a flat array as one of a shape, in plain integers."""
+    """An index of a flat array as an index of a shape, in plain integers."""
     return tuple(int(i) for i in np.unravel_index(number, shape))
 
 
 def first_place(condition: Array) -> tuple[int, ...]:
-    """The index of the first that is true."""
+    """The index of the first element that is true."""
     return place_of(np.argmax(condition), condition.shape)
 
 
@@ -77,7 +77,7 @@ class UnknownMassError(Exception):
 
     Args:
         reason: for a report.
-        is_fault: whether it is one of the density, and not of quadrature.
+        is_fault: whether the density is at fault, and not the quadrature.
     """
 
     def __init__(self, reason: str, is_fault: bool = False) -> None:
@@ -94,10 +94,11 @@ class Mass(NamedTuple):
         log_prob: `[n, *batch]`.
         edges: `[m, *batch]`, where panels end; the outcomes if discrete.
         below: `[m, *batch]`, the mass up to and including each edge.
-        noise: `batch`, an error of masses: rounding, panels, what is hidden.
-        hidden: `batch`, the share next to a singular end, which is known only
-            as a mass.
-        open_ends: whether there is more, below and above, of all or `batch`.
+        noise: `batch`, an error of masses: rounding, panels, hidden mass.
+        hidden: `batch`, the share next to a singular end, of which only the
+            mass is known.
+        open_ends: whether there is more mass, below and above, for all or
+            `batch`.
         flaw: a place where the density is NaN, or nothing.
     """
 
@@ -123,8 +124,8 @@ class Mass(NamedTuple):
     def mean_of(self, values: Array) -> tuple[Array, Array]:
         """The mean of `[n, *batch]` values and its error; NaN if out of reach.
 
-        An integral that the outermost nodes still add to does not converge, or
-        not to within reach.
+        An integral to which the outermost nodes still contribute does not
+        converge, or not within reach.
         """
         probability = self.probability
         terms = np.where(probability > 0, values * probability, 0.0)
@@ -160,7 +161,7 @@ class Mass(NamedTuple):
         inner = np.moveaxis(np.tensordot(_TO_MASS, density, (1, 1)), 0, 1)
 
         def merged(edges: Array, nodes: Array) -> Array:
-            # A node is rounded to the dtype, and next to an end a place within.
+            # A node is rounded to the dtype; next to an end it moves inside.
             nodes = np.clip(nodes, edges[:-1, None], edges[1:, None])
             rows = np.concatenate([edges[:-1, None], nodes], axis=1)
             return np.concatenate([rows.reshape(-1, *batch), edges[-1:]])
@@ -192,7 +193,7 @@ class _Coordinate(NamedTuple):
     def _choose(
         self, whole: Array, above: Array, below: Array, between: Array
     ) -> Array:
-        """By which ends of the support are finite."""
+        """The value that belongs to the finite ends of the support."""
         no_low, no_high = np.isinf(self.low), np.isinf(self.high)
         return np.where(
             no_low & no_high,
@@ -202,7 +203,7 @@ class _Coordinate(NamedTuple):
 
     def x(self, t: Array) -> Array:
         width = self.high - self.low
-        # From the end that is near, or nothing would be left of 1 - e.
+        # From the nearer end: otherwise 1 - e would lose all digits.
         from_end = width / (1.0 + np.exp(np.abs(t)))
         return self._choose(
             self.anchor + self.unit * np.sinh(t),
@@ -228,7 +229,7 @@ def continuous_mass(
     draws: Array,
     dtype: str,
 ) -> Mass:
-    """Of a scalar density.
+    """The mass of a scalar density.
 
     Gauss-Legendre on panels of a coordinate that is logarithmic towards the
     ends of the support, split where the density is rough.
@@ -237,7 +238,7 @@ def continuous_mass(
         log_prob: from points `[n, *batch]` to `[n, *batch]`.
         low: the lower end of the support, `batch`.
         high: its upper end, `batch`.
-        draws: `[k, *batch]`, from which the coordinate takes place and unit.
+        draws: `[k, *batch]`, which give the coordinate its centre and unit.
         dtype: of the distribution: points are rounded to it.
 
     Returns:
@@ -269,7 +270,7 @@ def continuous_mass(
         """x, log p and weight at the nodes, each `[nodes, panels, *batch]`."""
         nodes = 0.5 * (_X + 1.0).reshape(-1, *[1] * left.ndim)
         t = left + width * nodes
-        # Next to an end the density is that of the next place within.
+        # Next to an end the density is that of the nearest place inside.
         x = np.clip(line.x(t), *inner).astype(dtype).astype(float)
         rule = 0.5 * _W.reshape(-1, *[1] * left.ndim) * width * line.slope(t)
         inside = np.isfinite(x) & (x > low) & (x < high)
@@ -304,7 +305,7 @@ def _roughness(values: Array, rule: Array) -> Array:
 
 
 def _nan(x: Array, values: Array, anchor: Array, unit: Array) -> str:
-    """The NaN next to where the mass is, in words, or nothing."""
+    """A message about the NaN closest to the mass, or an empty string."""
     distance = np.abs(x - anchor) / unit
     distance = np.where(np.isnan(values), distance, np.inf)
     at = place_of(np.argmin(distance), distance.shape)
@@ -345,11 +346,11 @@ def _check_ends(
     mass: Mass,
     log_prob: Callable[[Array], Array],
 ) -> Array:
-    """The share of the mass where the nodes do not come; refuses a great one.
+    """The share of the mass that the nodes do not reach; refuses a large one.
 
-    Beyond the outermost panels that is what the geometric series has left that
-    the last two begin; within rounding of an end of the support it follows
-    from the power of the distance by which the density grows.
+    Beyond the outermost panels it is the rest of the geometric series that the
+    last two panels begin; within rounding of an end of the support it follows
+    from the power of the distance with which the density grows.
     """
     panels = np.diff(mass.below, axis=0)
     total = mass.below[-1]

@@ -13,17 +13,17 @@ __all__ = ["discrete_mass", "outcome_range", "strictly"]
 # A `tfp_vae.testing.case.Case`, which itself imports this module.
 Case: TypeAlias = Any
 
-# Steps from a possible outcome within which an end is looked for.
+# The number of steps from a possible outcome within which an end is searched.
 _FAR = 2.0**20
 # Outcomes that are summed at first, and at most.
 _OUTCOMES = 2**12
 _MOST_OUTCOMES = 2**16
 _BOTH_WAYS = (slice(None, None, -1), slice(None))
-# The share of the mass that may be left beyond the last one.
+# The share of the mass that may lie beyond the last outcome.
 _HIDDEN = 1e-6
-# A probability after which there is nothing, whatever ratios rounding makes.
+# A probability after which no mass is left, whatever the rounded ratios are.
 _NOTHING = 1e-30
-# The error by rounding above which nothing is said.
+# The rounding error above which the check is void.
 _TOO_ROUGH = 0.2
 
 
@@ -46,10 +46,10 @@ def strictly(case: Case) -> Callable[[Array], bool]:
 
 
 def outcome_range(case: Case) -> tuple[Array, Array]:
-    """The least and greatest outcome that `validate_args` lets through.
+    """The least and greatest outcome that `validate_args` accepts.
 
-    Of each distribution of the batch, as the ends may differ. Negative ones
-    count only if some are drawn.
+    For each distribution of the batch, since the ends may differ. Negative
+    outcomes count only if some are drawn.
     """
     is_allowed = strictly(case)
     hints = case.hints
@@ -90,11 +90,10 @@ def outcome_range(case: Case) -> tuple[Array, Array]:
 
 
 def discrete_mass(case: Case) -> Mass:
-    """Of a distribution over integers.
+    """The mass of a distribution over integers.
 
-    The sum begins about the median of the draws, and grows to both sides until
-    the geometric series that the outermost terms begin have less than 1e-6
-    left.
+    The sum starts at the median of the draws, and grows to both sides until the
+    rests of the geometric series that the outermost terms begin are below 1e-6.
 
     Args:
         case: of a scalar event.
@@ -103,7 +102,8 @@ def discrete_mass(case: Case) -> Mass:
         The mass.
 
     Raises:
-        UnknownMassError: if no sum that is short enough gets so far.
+        UnknownMassError: if a sum of the largest allowed length does not reach
+    this.
     """
     low, high = case.support
     hints = np.zeros((1, *case.batch_shape))
@@ -136,7 +136,7 @@ def discrete_mass(case: Case) -> Mass:
             ),
             start=np.zeros(case.batch_shape),
         )
-        # Where a first and last probability underflow, draws may lie beyond.
+        # If the first and last probability underflow, draws may lie beyond.
         beyond = ((hints < start) | (hints > x[-1])).any(axis=0)
         lost = (beyond & (total < 0.999)) | (
             (is_open[0] | is_open[1]) & (total == 0.0)
@@ -165,7 +165,7 @@ def discrete_mass(case: Case) -> Mass:
 
 
 def _rounding(case: Case, x: Array, log_prob: Array) -> Array:
-    """The error of masses, as terms of log factorials, x log(x), are rounded.
+    """The error of masses from rounded terms of log factorials, x log(x).
 
     Raises:
         UnknownMassError: if it is too large.
@@ -183,7 +183,7 @@ def _rounding(case: Case, x: Array, log_prob: Array) -> Array:
 
 
 def _left(p: Array) -> Array:
-    """An upper bound of what is beyond the last, if ratios do not rise."""
+    """An upper bound of the mass beyond the last one, if ratios do not rise."""
     last = p[-1]
     ratio = (p[-8:] / np.maximum(p[-9:-1], 1e-300)).max(axis=0)
     left = np.where(

@@ -1,4 +1,4 @@
-"""What draws owe the density, and the caller."""
+"""Checks of draws: their density, shapes, seeds and independence."""
 
 import math
 
@@ -19,13 +19,13 @@ __all__ = [
     "check_stein",
 ]
 
-# How often a right sampler is blamed, for each distribution of a batch.
+# The rate of false alarms, for each distribution of a batch.
 _FALSE_ALARM = 1e-9
-# The greatest kurtosis at which means of so many draws are normal.
+# The greatest kurtosis at which means of this many draws are normal.
 _TAME = 50.0
-# The mass of all outcomes but one from which on draws tell anything.
+# The least mass of all outcomes except one at which draws are informative.
 _RARE = 1e-3
-# Draws for the identities of Stein.
+# Draws for Stein's identities.
 _SCORED = 2**13
 _LEVELS = np.linspace(0.1, 0.9, 9)
 
@@ -33,12 +33,12 @@ _LEVELS = np.linspace(0.1, 0.9, 9)
 def check_samples(case: Case) -> None:
     """Draws follow the density.
 
-    Of a scalar the greatest distance of their empirical cdf from the integral
+    For a scalar, the greatest distance of their empirical cdf from the integral
     of the density, over all points, exceeds sqrt(log(2 / a) / (2 n)) with
     probability at most a (Dvoretzky, Kiefer, Wolfowitz; Massart 1990): here
-    n = 32768 and a = 1e-9, so that 0.018 is the least distance that is blamed.
-    Of a vector random projections are compared at nine levels, at seven
-    standard errors; of a discrete one the frequency of each outcome.
+    n = 32768 and a = 1e-9, so that 0.018 is the least distance that fails. For
+    a vector, random projections are compared at nine levels, at seven standard
+    errors; for a discrete one, the frequency of each outcome.
     """
     draws = case.first_draws
     require(
@@ -68,7 +68,7 @@ def check_samples(case: Case) -> None:
     bound += case.tolerance(0.0) + 1e-3 * case.is_discrete
     for i in np.ndindex(*case.batch_shape):
         at = (slice(None), *i)
-        # An edge that the dtype rounds is where the mass was counted up to.
+        # The mass was counted up to the edge as the dtype rounds it.
         edges = case.rounded(mass.edges[at])
         found = np.searchsorted(np.sort(draws[at]), edges, side="right") / DRAWS
         worst = int(np.argmax(np.abs(found - share[at])))
@@ -165,8 +165,8 @@ def check_stein(case: Case) -> None:
     """Draws have the slopes of the density (Stein's identities).
 
     With s the gradient of the log density in unconstrained space, E[s] = 0 and
-    E[s_j (z_k - m_k)] is -1 where j = k, else 0, for any m. At seven standard
-    errors, where the terms are tame.
+    E[s_j (z_k - m_k)] is -1 where j = k, otherwise 0, for any m. They are
+    tested at seven standard errors, if the terms have light enough tails.
     """
     if not case.event_shape:
         raise NotApplicable("`samples` looks at scalars")
@@ -204,7 +204,7 @@ def check_sample_moments(case: Case) -> None:
     """Draws have the stated mean and variance.
 
     By the central limit theorem at seven standard errors (a false alarm in 4e11
-    numbers), where the fourth moment lets it hold.
+    numbers), if the fourth moment allows it.
     """
     draws = case.first_draws
     found = case.ask_all(("mean", "variance"))
@@ -214,7 +214,7 @@ def check_sample_moments(case: Case) -> None:
         centred = draws - draws.mean(axis=0)
         kurtosis = (centred**4).mean(axis=0) / np.square(draws.var(axis=0))
     if not case.event_shape:
-        # Of the density: draws hide how heavy their tails are.
+        # From the density: draws hide how heavy their tails are.
         mass = case.mass
         mean, _ = mass.mean_of(mass.x)
         variance, _ = mass.mean_of(np.square(mass.x - mean))
@@ -244,7 +244,7 @@ def check_sample_moments(case: Case) -> None:
 
 def check_sample_shapes(case: Case) -> None:
     """`sample(shape)` gives `shape + batch_shape + event_shape`."""
-    # A sampler that is missing is said here.
+    # A missing sampler is reported here.
     first = case.first_draws
     whole = (*case.batch_shape, *case.event_shape)
     require(
@@ -270,10 +270,10 @@ def check_sample_shapes(case: Case) -> None:
 
 
 def _refuse_rare(case: Case) -> None:
-    """Of outcomes hardly ever drawn, 32,768 draws say nothing.
+    """Refuses rare outcomes, about which 32,768 draws say nothing.
 
     Raises:
-        NotApplicable: if the likeliest outcome has all but 1e-3 of the mass.
+        NotApplicable: if the likeliest outcome has all except 1e-3 of the mass.
     """
     if not case.is_discrete:
         return
@@ -306,12 +306,12 @@ def check_seeds(case: Case) -> None:
 def check_independent_draws(case: Case) -> None:
     """Draws of one call differ, and do not depend on one another.
 
-    Rank correlations with the draws behind, those of the other half, and in
-    reverse, as of antithetic ones, at seven standard errors; the same across
-    the batch, as of common noise.
+    Rank correlations with the previous draws, with those of the other half, and
+    in reverse (antithetic draws), at seven standard errors; the same across the
+    batch (common noise).
     """
     _refuse_rare(case)
-    # One coordinate of each: those of a simplex, say, depend on one another.
+    # One coordinate of each: those of a simplex depend on one another.
     first = (..., *[0] * len(case.event_shape))
     draws = case.first_draws[first].reshape(DRAWS, -1)
     require(
@@ -322,10 +322,11 @@ def check_independent_draws(case: Case) -> None:
     if not case.is_discrete:
         for column in draws[:64].T:
             values, counts = np.unique(column, return_counts=True)
-            # One value may have a probability of its own, as if inflated.
+            # One value may have a probability of its own, as in an inflated
+            # density.
             rest = counts[counts < counts.max()] if counts.max() > 4 else counts
             repeats = (rest - 1).sum()
-            # Numbers of the dtype lie so dense.
+            # The spacing of numbers of the dtype.
             spread = np.ptp(np.quantile(column, [0.25, 0.75])) + 1e-30
             by_chance = 64 * 64 * case.eps * np.abs(column).max() / spread
             require(
@@ -335,7 +336,7 @@ def check_independent_draws(case: Case) -> None:
             )
     ranks = np.argsort(np.argsort(draws, axis=0, kind="stable"), axis=0)
     ranks = np.float64(ranks)
-    # Ties are in the order of their numbers, which would look like a trend.
+    # Ties would keep the order of their indices, which looks like a trend.
     random = np.random.default_rng(0).random(draws.shape)
     if case.is_discrete or (np.diff(np.sort(draws, axis=0), axis=0) == 0).any():
         order = np.stack(

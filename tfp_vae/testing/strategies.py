@@ -19,8 +19,8 @@ __all__ = ["instances"]
 BATCH = 3
 _LENGTH = 2
 
-# Before the bijector that constrains them; to an eighth, so that failures read
-# well.
+# Numbers before the constraining bijector; multiples of 1/8, so that failures
+# are easy to read.
 _UNCONSTRAINED = st.integers(-16, 16).map(lambda eighths: eighths / 8)
 
 
@@ -36,10 +36,10 @@ def _values(
 def _constrained(
     bijector: tfb.Bijector, is_scalar: bool, values: np.ndarray
 ) -> np.ndarray:
-    """Through the bijector; of scalars, every other one is made round.
+    """Values through the bijector; every other scalar is made round.
 
-    Formulas have their seams at round numbers: a gradient that is wrong at 1
-    alone shows at no other.
+    Formulas have their seams at round numbers: a gradient that is wrong only at
+    1 shows nowhere else.
     """
     found = ops.convert_to_numpy(bijector.forward(values))
     if not is_scalar:
@@ -62,7 +62,7 @@ def instances(
     Args:
         cls: the class.
         parameters: strategies of numbers for parameters that have no such
-            bijector, or need values of another kind.
+            bijector, or need other values.
         **fixed: further arguments of the class, the same for all.
 
     Returns:
@@ -119,7 +119,7 @@ def _one_of_each(
     cls: type[tfd.Distribution],
     values: dict[str, np.ndarray],
 ) -> tfd.Distribution:
-    """With all parameters, or of those that exclude one another the first.
+    """With all parameters, or the first of those that exclude one another.
 
     Such as `rate` and `log_rate`, each of which is None unless given.
     """
@@ -132,7 +132,7 @@ def _one_of_each(
     try:
         return build(values)
     except (TypeError, ValueError, AssertionError):
-        # Fewer of them, the first ones first.
+        # Tries fewer of them, beginning with the first ones.
         for size in range(len(optional) - 1, 0, -1):
             for kept in itertools.combinations(optional, size):
                 dropped = set(optional) - set(kept)

@@ -1,4 +1,4 @@
-"""The density where users rarely look: outside, and far out."""
+"""The density outside the support and far out."""
 
 import numpy as np
 
@@ -9,15 +9,15 @@ from tfp_vae.testing.verdicts import NotApplicable, require
 
 __all__ = ["check_outside", "check_tails"]
 
-# Log densities between which -inf is no end of the support, nor a value too
-# great for float32.
+# Log densities between which -inf means neither an end of the support nor a
+# value beyond float32.
 _UNDERFLOW = (-1e5, -30.0)
 
 
 def check_outside(case: Case) -> None:
-    """Outside of the support the density is 0, NaN, or an error if asked.
+    """Outside the support the density is 0, NaN, or an error.
 
-    The last under `validate_args`, as in most of TFP.
+    The error comes under `validate_args`, as in most of TFP.
     """
     low, high = case.support if not case.event_shape else (None, None)
     if low is None or not (np.isfinite(low) | np.isfinite(high)).any():
@@ -31,7 +31,7 @@ def check_outside(case: Case) -> None:
             continue
         for steps in (1.0, 3.0):
             x = end + sign * steps * unit
-            # An error is no density either.
+            # An error is right, too.
             try:
                 found = case.log_prob(x[None])[0]
             except Exception:
@@ -47,10 +47,10 @@ def check_outside(case: Case) -> None:
 
 
 def check_tails(case: Case) -> None:
-    """In the support log_prob is finite as long as float32 can say it.
+    """In the support log_prob is finite where float32 can represent it.
 
-    It may be -inf if it would be below -1e38. If it is next to a place where it
-    is only some -100, then the density underflowed, as in `log(exp(-r**2))`, or
+    It may be -inf if it would be below -1e38. If log_prob is only some -100 at
+    a nearby place, the density underflowed, as in `log(exp(-r**2))`, or
     something overflowed, as in `log(cosh(r))`.
     """
     if case.floating in ("float16", "bfloat16"):
@@ -69,7 +69,7 @@ def check_tails(case: Case) -> None:
         x = mass.x[rows]
         before, after = seen[:-1], gone[1:]
         bad = after & (before > _UNDERFLOW[0]) & (before < _UNDERFLOW[1])
-        # An end within the density is one of the support.
+        # An end inside the density is an end of the support.
         if not bad.any():
             continue
         at = first_place(bad)

@@ -1,4 +1,4 @@
-"""What a check can say."""
+"""The possible results of a check."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ class Violation(AssertionError):  # noqa: N818 (what a check finds)
 
 
 class NotApplicable(Exception):  # noqa: N818 (no error: a check steps back)
-    """A check has nothing to say of this distribution."""
+    """A check does not apply to this distribution."""
 
 
 def require(condition: Any, rule: str, received: str) -> None:

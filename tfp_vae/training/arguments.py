@@ -1,4 +1,4 @@
-"""Arguments of `fit` and its kin that Keras lets pass."""
+"""Checks of arguments of `fit` and `compile` that Keras does not make."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["callbacks_as_list", "check_counts", "check_jit_compile"]
 
 
 def check_counts(**counts: Any) -> None:
-    """Refuses numbers that are given and are not at least one.
+    """Refuses given numbers below one.
 
     Args:
         **counts: numbers by name, or None. The number of epochs may be 0.
@@ -24,7 +24,7 @@ def check_counts(**counts: Any) -> None:
 
 
 def check_jit_compile(jit_compile: Any) -> None:
-    """Refuses what Keras would take as true.
+    """Refuses what Keras would treat as true.
 
     Args:
         jit_compile: of `compile`.
@@ -42,7 +42,7 @@ def check_jit_compile(jit_compile: Any) -> None:
 def callbacks_as_list(
     callbacks: Any, verbose: Any
 ) -> tuple[list[keras.callbacks.Callback], Any]:
-    """Callbacks of any form as a list, to which others can be added.
+    """Callbacks in any form as a list, to which others can be added.
 
     Args:
         callbacks: None, one, a list, or a `keras.callbacks.CallbackList`.

@@ -1,4 +1,4 @@
-"""What the fast loop asks of a backend, and the choice of one."""
+"""What the fast loop needs from a backend, and the choice of one."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ class Backend(Protocol):
     LOOPS_PIPELINES: bool
 
     def can_loop(self, model: keras.Model) -> bool:
-        """Whether our loop may stand in for that of Keras.
+        """Whether our loop may replace that of Keras.
 
         Args:
             model: compiled, in Keras' sense.
@@ -39,7 +39,7 @@ class Backend(Protocol):
             step: Keras' own, or one of the user.
 
         Returns:
-            A step, `step` itself if there is nothing to be mended.
+            A step; `step` itself if there is nothing to improve.
         """
 
     def looped(self, model: keras.Model, plan: Plan) -> Callable[..., Any]:
@@ -51,12 +51,12 @@ class Backend(Protocol):
 
         Returns:
             A function like Keras' `train_function`, with the rows before the
-            other arguments and an iterator over batches of their numbers as
-            the last one.
+            other arguments, and as the last argument an iterator over batches
+            of row numbers.
         """
 
     def keeping_state(self, model: keras.Model) -> AbstractContextManager[None]:
-        """Has the model keep its variables if an error is raised within.
+        """Makes the model keep its variables if an error is raised inside.
 
         Args:
             model: compiled, in Keras' sense.
@@ -76,5 +76,5 @@ def _running() -> Backend:
     return jax_loop
 
 
-#: That of the running backend.
+#: The implementation for the running backend.
 backend: Backend = _running()

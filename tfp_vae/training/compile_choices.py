@@ -1,4 +1,4 @@
-"""`compile` of any Keras model, which may leave to `fit` how steps run."""
+"""`compile` of any Keras model, which may let `fit` choose how steps run."""
 
 import dataclasses
 from typing import Any
@@ -38,16 +38,16 @@ class CompileChoices:
             loss: as in Keras.
             steps_per_execution: as in Keras, or `"auto"`: `fit` takes up to 32
                 steps at once, unless a callback follows single batches (or, on
-                JAX, the data are no arrays). Results are the same.
-            jit_compile: as in Keras, or `"auto"`: beside what Keras chooses, on
-                TensorFlow XLA compiles steps that run at once, if `fit` takes
-                1,000 of them or more and there are neither convolutions nor
-                assertions in them. It draws other noise from the same seed.
+                JAX, the data are not arrays). Results are the same.
+            jit_compile: as in Keras, or `"auto"`: in addition to Keras' choice,
+                on TensorFlow XLA compiles steps that run at once, if `fit`
+                takes 1,000 or more and they have neither convolutions nor
+                assertions. XLA draws other noise from the same seed.
             **kwargs: as in Keras.
 
         Raises:
-            ValueError: if `steps_per_execution` is not a positive int, or
-                `jit_compile` neither a bool nor `"auto"`.
+            ValueError: if `steps_per_execution` is neither a positive int nor
+                `"auto"`, or `jit_compile` neither a bool nor `"auto"`.
         """
         is_auto = steps_per_execution == "auto"
         if not is_auto:
@@ -64,7 +64,7 @@ class CompileChoices:
         )
 
     def forget_compiled(self) -> None:
-        """Drops what was compiled for other choices: `FastFit` says what."""
+        """Drops what was compiled for other choices; see `FastFit`."""
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What `fit` is given, looked at before the first step."""
+"""The data for `fit`, checked before the first step."""
 
 import itertools
 import math
@@ -21,13 +21,13 @@ __all__ = [
     "peek",
 ]
 
-# Rows that are looked at closely, beside the two with the extreme values.
+# Rows that are tried in the model, besides the two with the extreme values.
 _FIRST_ROWS = 2
 
-# How much of the data is looked at for a smallest and a largest value at once.
+# How much of the data is searched at once for a smallest and a largest value.
 _BLOCK_BYTES = 2**20
 
-# Fewer columns than these are reduced several rows at a time: numpy is slow at
+# Fewer columns than these are reduced several rows at a time: numpy is slow for
 # short rows.
 _WIDE = 1024
 
@@ -36,16 +36,16 @@ _NO_NUMBERS = "OUSMm"
 
 
 class Seen(NamedTuple):
-    """Data, and what one pass over all their values has found.
+    """Data, and the results of one pass over all their values.
 
     Attributes:
         array: the data, `[N, *event]`.
-        low: the smallest value of each column, of the flat event.
+        low: the smallest value of each column of the flat event.
         high: the largest ones.
-        rows: four telling rows: the first ones, and those of the smallest and
-            the largest value of all.
+        rows: the numbers of four rows: the first two, and those of the smallest
+            and the largest value of all.
         missing: what marks elements that are missing, or None. Then `low` and
-            `high` are those of what was observed, NaN where nothing was.
+            `high` are those of the observed values, NaN where there are none.
     """
 
     array: np.ndarray
@@ -59,7 +59,7 @@ class Seen(NamedTuple):
         return _with_nan(rows, self.missing)
 
     def marked(self, rows: np.ndarray) -> np.ndarray:
-        """Rows with the marker for NaN."""
+        """Rows with the marker in place of NaN."""
         if self.missing is None or np.isnan(self.missing):
             return rows
         return np.where(np.isnan(rows), self.missing, rows)
@@ -84,8 +84,8 @@ def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
         y: targets, when x are arrays.
 
     Returns:
-        Data and targets to look at, and x to train from: another object for a
-        generator, of which an item had to be taken.
+        Data and targets to check, and x to train from: another object for a
+        generator, since an item was taken from it.
     """
     if isinstance(x, GeneratorType):
         first = next(x)
@@ -154,19 +154,19 @@ def look(
     way_out: str = "Remove or impute them",
     missing: float | None = None,
 ) -> Seen:
-    """Looks at all values once.
+    """Checks all values once.
 
     Args:
         name: what they are, for the error.
         values: `[N, *event]`, an array or a tensor.
-        way_out: of values that are not finite.
+        way_out: advice for values that are not finite.
         missing: what marks elements that are missing, or None.
 
     Returns:
-        The values as a numpy array, with their extremes and telling rows.
+        The values as a numpy array, with their extremes and the four rows.
 
     Raises:
-        TypeError: if they are no array of numbers.
+        TypeError: if they are not an array of numbers.
         ValueError: if there are none, or not all are finite.
     """
     array = _as_numpy(_check_array(name, values))
@@ -180,14 +180,14 @@ def look(
         raise ValueError(
             f"There must be data. Received: {name} of shape {array.shape}."
         )
-    # numpy finds an extreme several times faster than its place: look for the
-    # place in the one block that has it. The extremes also carry any NaN or
-    # infinity, and cost no array of booleans.
+    # numpy finds an extreme several times faster than its place: search for the
+    # place only in the block that has it. The extremes also carry any NaN or
+    # infinity, and need no array of booleans.
     bounds = _blocks(array)
     low = high = None
     is_bad = False
     ends = []
-    # The first two carry a NaN on, the others leave it out.
+    # The first two functions pass a NaN on, the others leave it out.
     least, most = np.minimum.reduce, np.maximum.reduce
     if missing is not None:
         least, most = np.fmin.reduce, np.fmax.reduce
@@ -199,7 +199,7 @@ def look(
         ends.append((least(lows), most(highs)))
         low = lows if low is None else least([low, lows])
         high = highs if high is None else most([high, highs])
-        # Beside another marker NaN is what it is without one.
+        # If the marker is another number, a NaN is an error as usual.
         is_bad |= missing == missing and bool(
             (np.isnan(block) & observed(array[a:b], missing)).any()
         )
@@ -216,7 +216,7 @@ def look(
             f"infinite of {array.size} values in {name}, the first "
             f"({array[place]}) at index {place}. {way_out}."
         )
-    # Always as many, of one row too: likelihoods of as many are asked.
+    # Always the same number, even for one row: likelihoods need it.
     rows = [min(row, len(array) - 1) for row in range(_FIRST_ROWS)]
     for find, column in ((np.argmin, 0), (np.argmax, 1)):
         block = extremes[:, column]
@@ -228,12 +228,12 @@ def look(
             block = _without_nan(_with_nan(block, missing), find)
         at = int(find(block))
         rows.append(start + at // max(array[0].size, 1))
-    # As many for all data, though two may be one: a pass is compiled for them.
+    # The same number for all data, maybe repeated: a pass is compiled for it.
     return Seen(array, low, high, np.sort(rows), missing)
 
 
 def _without_nan(values: np.ndarray, find: Any) -> np.ndarray:
-    """Values of which `find`, a search for an extreme, finds no NaN."""
+    """Values in which `find`, a search for an extreme, finds no NaN."""
     end = np.inf if find is np.argmin else -np.inf
     return np.where(np.isnan(values), end, values)
 
@@ -241,7 +241,7 @@ def _without_nan(values: np.ndarray, find: Any) -> np.ndarray:
 def check_finite(
     name: str, values: Any, missing: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The values as a numpy array, if all are finite, and their telling rows.
+    """The values as a numpy array, if all are finite, and four of their rows.
 
     Those are the first rows, and the rows of the smallest and largest value.
     """
@@ -256,7 +256,7 @@ def first_fractional_row(
 
     Args:
         array: `[N, *event]`.
-        columns: those of the flat event to look at; None for all.
+        columns: the columns of the flat event to check; None for all.
 
     Returns:
         Its index, or None.
@@ -266,7 +266,7 @@ def first_fractional_row(
     for a, b in _blocks(array):
         block = array[a:b].reshape(len(array[a:b]), -1)
         block = block if columns is None else block[:, columns]
-        # NaN marks what is missing, if it is there at all.
+        # A NaN, if there is any, marks a missing element.
         wrong = (np.rint(block) != block) & (block == block)
         if wrong.any():
             return a + int(np.argmax(wrong.any(axis=1)))
@@ -310,7 +310,7 @@ def as_keras_would(values: Any) -> np.ndarray:
 
 
 class Data(NamedTuple):
-    """What `fit` is given: arrays, or a pipeline in `x`.
+    """The data for `fit`: arrays, or a pipeline in `x`.
 
     Attributes:
         x: arrays or tensors, `[N, ...]`, in any nesting; or a pipeline.
@@ -324,13 +324,13 @@ class Data(NamedTuple):
 
     @property
     def arrays(self) -> list[Any]:
-        """All arrays, without their nesting, each once."""
+        """All arrays, without their nesting, each of them once."""
         leaves = keras.tree.flatten([part for part in self if part is not None])
         return list({id(leaf): leaf for leaf in leaves}.values())
 
     @property
     def are_arrays(self) -> bool:
-        """Whether the data are arrays of as many rows each."""
+        """Whether the data are arrays with the same number of rows."""
         return (
             self.x is not None
             and all(
@@ -342,7 +342,7 @@ class Data(NamedTuple):
 
     @property
     def num_rows(self) -> int:
-        """N, of arrays."""
+        """The number of rows N of arrays."""
         return len(self.arrays[0])
 
     @property
@@ -356,14 +356,14 @@ class Data(NamedTuple):
     def steps_of_epoch(
         self, batch_size: int | None, steps_per_epoch: int | None
     ) -> int:
-        """Steps of an epoch.
+        """The number of steps of an epoch.
 
         Args:
             batch_size: as `fit` takes it.
             steps_per_epoch: as `fit` takes it.
 
         Returns:
-            An int, 0 where it is not known beforehand.
+            An int, 0 if it is not known beforehand.
         """
         if steps_per_epoch:
             return steps_per_epoch
@@ -397,7 +397,7 @@ class Data(NamedTuple):
         return self._rows(slice(at)), self._rows(slice(at, None))
 
     def _rows(self, rows: slice) -> "Data":
-        # x may be its own target, and stay so.
+        # x may be its own target, and must remain so.
         parts = {id(array): array[rows] for array in self.arrays}
         return Data(
             *(
@@ -410,7 +410,7 @@ class Data(NamedTuple):
 
 
 def _bytes_of_one(array: Any) -> int:
-    """Of an element, as Keras would have it."""
+    """The bytes of an element in Keras' dtype."""
     dtype = keras.backend.standardize_dtype(array.dtype)
     if "float" in dtype:
         dtype = keras.config.floatx()

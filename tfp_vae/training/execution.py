@@ -16,20 +16,20 @@ def execution(
     stack: Callable[[list[Tensor]], Tensor],
     several: int,
 ) -> Callable[[Rows, Any, Iterator[Any]], tuple[Any, Any]]:
-    """What runs each execution.
+    """The function that runs each execution.
 
     Args:
-        loop: from the state, the rows, numbers of rows `[several, B]` and how
-            many of these batches count, to the logs of the last step and the
-            next state.
-        single: the same for the numbers of one batch, `[B]`.
+        loop: from the state, the rows, row numbers `[several, B]` and how many
+            of these batches count, to the logs of the last step and the next
+            state.
+        single: the same for the row numbers of one batch, `[B]`.
         stack: from batches to one tensor.
-        several: the most steps.
+        several: the largest number of steps.
 
     Returns:
-        A function from the rows, the state and an iterator over batches of
-        their numbers to the logs of the last step and the next state. A batch
-        that is smaller than the first, the last of an epoch, runs by itself.
+        A function from the rows, the state and an iterator over batches of row
+        numbers to the logs of the last step and the next state. A batch that is
+        smaller than the first, at the end of an epoch, runs separately.
     """
 
     def run(rows: Rows, state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
@@ -40,7 +40,8 @@ def execution(
         whole = [batch for batch in batches if len(batch) == len(batches[0])]
         logs: Any = None
         if several > 1:
-            # Always as many, for one compiled loop; it stops before the rest.
+            # Always the same number, for one compiled loop; it stops before the
+            # rest.
             filled = whole + whole[-1:] * (several - len(whole))
             logs, state = loop(state, rows, stack(filled), len(whole))
             batches = batches[len(whole) :]

@@ -32,7 +32,7 @@ __all__ = ["FastFit"]
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What one call of `fit` needs: its plan, and the data if they are held."""
+    """What one call of `fit` needs: its plan, and the rows if they are held."""
 
     plan: Plan
     rows: Rows | None
@@ -40,12 +40,12 @@ class _Run:
 
 @dataclasses.dataclass
 class _Compiled:
-    """What was compiled, to be used again by the next call of `fit`."""
+    """The compiled functions, for the next call of `fit`."""
 
     #: The plan, and the `jit_compile` of the model.
     key: tuple[Plan, bool] | None = None
     loop: Callable[..., Any] | None = None
-    #: What `evaluate` runs where it may not take several steps at once.
+    #: What `evaluate` runs if it may not take several steps at once.
     single_test_function: Any = None
 
 
@@ -53,8 +53,8 @@ class FastFit(CompileChoices, FitHooks):
     """A mixin before a Keras model: `class Mine(FastFit, keras.Model)`.
 
     `fit` chooses how many steps run at once, and holds arrays on the device:
-    Keras' trainer is then given the numbers of their rows alone. Results are
-    those of Keras. A model says what else it wants by the hooks `before_fit`,
+    Keras' trainer then gets only row numbers. Results are those of Keras. A
+    model adds its own actions by the hooks `before_fit`,
     `before_evaluate`, `own_callbacks` and `after_failure`.
     """
 
@@ -93,7 +93,7 @@ class FastFit(CompileChoices, FitHooks):
     ) -> keras.callbacks.History:
         """Trains the model, as `keras.Model.fit` does.
 
-        Arrays of up to 1 GiB are copied to the device once a call, and the
+        Arrays of up to 1 GiB are copied to the device once per call, and the
         compiled steps take their rows there.
 
         Args:
@@ -154,7 +154,7 @@ class FastFit(CompileChoices, FitHooks):
             rows = held(data)
         with self._running(_Run(plan, rows)), backend.keeping_state(model):
             if rows is not None:
-                # The data are where the steps run: their numbers will do.
+                # The data are where the steps run: row numbers are enough.
                 data = Data(
                     RowNumbers(
                         data.num_rows, batch_size, steps_per_epoch, shuffle
@@ -216,7 +216,7 @@ class FastFit(CompileChoices, FitHooks):
         """
         check_counts(batch_size=batch_size, steps=steps)
         data = Data(x, y, sample_weight)
-        # `fit` has looked at its validation data already.
+        # `fit` has checked its validation data already.
         if not is_validation_of_fit(kwargs):
             data = self.before_evaluate(data)
         model: Any = self
@@ -264,10 +264,10 @@ class FastFit(CompileChoices, FitHooks):
             return super().train_on_batch(*args, **kwargs)  # type: ignore[misc]
 
     def make_train_function(self, force: bool = False) -> None:
-        """Makes what `fit` runs for each execution, as Keras calls it.
+        """Makes the function that `fit` runs for each execution (Keras' term).
 
         Args:
-            force: whether to make it anew.
+            force: whether to make it again.
         """
         if self._run is None or self._run.rows is None:
             with self._fast_step():
@@ -284,7 +284,7 @@ class FastFit(CompileChoices, FitHooks):
         assert made.loop is not None
         self.train_function = functools.partial(made.loop, self._run.rows)
 
-    # How it is done.
+    # The implementation.
 
     def _validation(self, given: Any) -> Any:
         is_pipeline = not isinstance(given, (list, tuple))
@@ -304,7 +304,7 @@ class FastFit(CompileChoices, FitHooks):
         callbacks: list[keras.callbacks.Callback],
         feeds_rows: bool,
     ) -> Plan:
-        """Decides how `fit` runs, and tells Keras."""
+        """Decides how `fit` runs, and sets this in Keras."""
         model: Any = self
         choices = self._choices
         plan = make_plan(
@@ -325,9 +325,9 @@ class FastFit(CompileChoices, FitHooks):
             holds_rows=plan.holds_rows
             and feeds_rows
             and can_hold()
-            # One of a subclass expects the data themselves.
+            # An override in a subclass expects the data themselves.
             and type(self).make_train_function is FastFit.make_train_function,
-            # What XLA has compiled already stays so.
+            # What XLA has compiled already stays in use.
             may_use_xla=plan.may_use_xla
             or bool(made and made.key and made.key[0].may_use_xla),
         )
@@ -339,7 +339,7 @@ class FastFit(CompileChoices, FitHooks):
 
     @contextlib.contextmanager
     def _running(self, run: _Run | None) -> Iterator[None]:
-        """While rows are held `train_function` is another than Keras' own."""
+        """While rows are held, `train_function` is not Keras' own."""
         outer, function = self._run, getattr(self, "train_function", None)
         swaps = (run and run.rows) is not (outer and outer.rows)
         self._run = run
@@ -348,14 +348,14 @@ class FastFit(CompileChoices, FitHooks):
         try:
             yield
         finally:
-            # Unless the model was compiled meanwhile.
+            # Unless the model was compiled in the meantime.
             if swaps and self.train_function is not None:
                 self.train_function = function
             self._run = outer
 
     @contextlib.contextmanager
     def _fast_step(self) -> Iterator[None]:
-        """Keras compiles `self.train_step`: here it finds the fast one."""
+        """Keras compiles `self.train_step`: inside, this is the fast one."""
         model: Any = self
         step = model.train_step
         fast = step
@@ -372,7 +372,7 @@ class FastFit(CompileChoices, FitHooks):
 
     @contextlib.contextmanager
     def _whole_executions(self, steps: int | None) -> Iterator[None]:
-        """Keras stops between two executions only: one step in each if need be.
+        """Keras stops only between two executions: one step in each if needed.
 
         Args:
             steps: as `evaluate` takes it.

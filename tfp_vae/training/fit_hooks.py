@@ -11,10 +11,10 @@ class FitHooks:
     """The hooks, each without effect until a model overrides it."""
 
     def before_fit(self, data: Data) -> Data:
-        """Looks at the data before the first step, and builds the model.
+        """Checks the data before the first step, and builds the model.
 
         Args:
-            data: as `fit` was given them, or those to validate on.
+            data: the data of `fit`, or its validation data.
 
         Returns:
             The data to be used.
@@ -25,7 +25,7 @@ class FitHooks:
         """The same before `evaluate`.
 
         Args:
-            data: as `evaluate` was given them.
+            data: the data of `evaluate`.
 
         Returns:
             The data to be used.
@@ -43,7 +43,7 @@ class FitHooks:
     def after_failure(
         self, error: BaseException, own: list[keras.callbacks.Callback]
     ) -> None:
-        """Puts the model in order after training was broken off.
+        """Repairs the model after training was interrupted by an error.
 
         Args:
             error: what was raised. It goes on to the user afterwards.

@@ -10,13 +10,13 @@ _HOOKS = (
     "on_train_batch_begin",
     "on_train_batch_end",
 )
-# Keras' own that need not see each batch.
+# Keras' own callbacks that need not see each batch.
 _INDIFFERENT = (
     keras.callbacks.History,
     keras.callbacks.ProgbarLogger,
     keras.callbacks.TerminateOnNaN,
 )
-# Keras' own that look at batches only when they are told to.
+# Keras' own callbacks that look at batches only if an argument says so.
 _FREQUENCIES = {
     keras.callbacks.BackupAndRestore: "save_freq",
     keras.callbacks.ModelCheckpoint: "save_freq",
@@ -27,8 +27,8 @@ _FREQUENCIES = {
 def follows_batches(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback looks at single batches.
 
-    A callback says itself that it does not, though it has a hook for them, by
-    an attribute `follows_batches = False`.
+    A callback that has a hook for batches but need not see each of them says so
+    by an attribute `follows_batches = False`.
 
     Args:
         callback: any.

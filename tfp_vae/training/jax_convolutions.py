@@ -1,6 +1,6 @@
-"""Convolutions as XLA computes them fast on a CPU, and their gradients.
+"""Convolutions and their gradients in the form that is fast on a CPU.
 
-The gradient of a kernel is a convolution too, one of the input with a window as
+The gradient of a kernel is also a convolution, of the input with a window as
 large as the output. A convolution has two operands, and either may be the
 window:
 
@@ -8,14 +8,14 @@ window:
 y[p] = sum_q x[p + q] w[q] = sum_m x[m] w[m - p]
 ```
 
-XLA on a CPU gathers what is under the window for each row of the other operand,
-and has a slow path of its own where that one is dilated, as it is for strided
-transposed convolutions: ten to thirty times as slow as with the operands in
-turned roles (jax-ml/jax issues 31662 and 23783).
+XLA on a CPU gathers the elements under the window for each row of the other
+operand, and has a separate slow path if that operand is dilated, as it is for
+strided transposed convolutions: this is ten to thirty times slower than with
+the operands exchanged (jax-ml/jax issues 31662 and 23783).
 
-It also has fast convolutions for one order of dimensions alone, channels last,
-and brings others to that order, but not within a loop: there they are up to
-forty times as slow. So they are brought to it here.
+XLA has fast convolutions only for one order of dimensions, channels last, and
+transposes others to that order, but not inside a loop: there they are up to
+forty times slower. So they are transposed here.
 """
 
 import functools
@@ -40,8 +40,8 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
         A compiled function that gives the same, except for rounding.
 
     Warns:
-        RuntimeWarning: once, where the running JAX has operations in a form
-            that is not known here; the function then runs as it is.
+        RuntimeWarning: once, if the installed JAX has operations in a form that
+            is not known here; the function then runs unchanged.
     """
     compiled = jax.jit(function)
 
@@ -50,7 +50,7 @@ def with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, shapes = jax.make_jaxpr(compiled, return_shape=True)(
             *args, **kwargs
         )
-        # Only speed is at stake, and jaxprs change from one JAX to the next.
+        # Only speed is lost, and jaxprs change between versions of JAX.
         try:
             rewritten = core.jaxpr_as_fun(_rewritten(closed))
         except Exception as error:
@@ -78,8 +78,8 @@ def _warn_once(reason: str) -> None:
 def _rewritten(found: Any) -> Any:
     """A jaxpr, or anything among the parameters of an operation in one.
 
-    What has no convolutions stays the object it is: by that JAX knows that it
-    is the same in several places.
+    A jaxpr without convolutions stays the same object: so JAX recognises it in
+    several places.
     """
     # Before the closed ones: from JAX 0.11 on both are one class, whose `jaxpr`
     # is itself.
@@ -114,12 +114,12 @@ def _rewritten_equation(equation: core.JaxprEqn) -> core.JaxprEqn:
         convolve = functools.partial(_turned, shape=result.shape)
     elif equation.params["dimension_numbers"] == _channels_last(lhs.ndim):
         return equation
-    # Under its name, which profiles show.
+    # Keeps its name, which profiles show.
     called = functools.update_wrapper(
         functools.partial(convolve, **equation.params),
         getattr(convolve, "func", convolve),
     )
-    # The one equation that calls it, on the variables of the old.
+    # The one equation that calls it, with the variables of the old one.
     (replacement,) = jax.make_jaxpr(jax.jit(called))(
         *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs))
     ).eqns
@@ -140,7 +140,7 @@ def _is_faster_turned(
     batch_group_count: int,
     **_: Any,
 ) -> bool:
-    """Whether a convolution is a gradient that is faster the other way."""
+    """Whether a convolution is a gradient that is faster when turned."""
     batch, _, *_ = dimension_numbers.lhs_spec
     features, _, *window = dimension_numbers.rhs_spec
     _, _, *space = dimension_numbers.out_spec
@@ -150,16 +150,16 @@ def _is_faster_turned(
         or {*window_strides, *rhs_dilation} != {1}
         # In three dimensions XLA takes about as long for either.
         or len(space) > 2
-        # Of a kernel's gradient the window is large and the result is small.
+        # A kernel's gradient has a large window and a small result.
         or any(rhs.shape[w] <= s for w, s in zip(window, sizes, strict=True))
-        # More padding than before would take longer than what is won.
+        # More padding than before would cost more time than it saves.
         or any(
             low + high < size - 1
             for (low, high), size in zip(padding, sizes, strict=True)
         )
     ):
         return False
-    # What is gathered for each row is gathered once for all features.
+    # XLA gathers once for each row, and only once for all features.
     return set(lhs_dilation) != {1} or lhs.shape[batch] > rhs.shape[features]
 
 
@@ -175,9 +175,9 @@ def _turned(
     precision: Any,
     **params: Any,
 ) -> Any:
-    """A convolution of stride 1 with its operands in turned roles.
+    """A convolution of stride 1 with its operands exchanged.
 
-    The result comes backwards, and begins where the old one ended:
+    The result is reversed, and begins where the old one ended:
 
     ```none
     y[P - 1 - p] = sum_m w[m + p - (P - 1 - low)] x[m],   P the size of y
@@ -214,7 +214,7 @@ def _convolution(
     dimension_numbers: lax.ConvDimensionNumbers,
     **params: Any,
 ) -> Any:
-    """A convolution whose dimensions are brought to the order of XLA."""
+    """A convolution whose dimensions are transposed to the order of XLA."""
     last = _channels_last(lhs.ndim)
     result = lax.conv_general_dilated_p.bind(
         _moved(lhs, dimension_numbers.lhs_spec, last.lhs_spec),
@@ -226,7 +226,7 @@ def _convolution(
 
 
 def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
-    """Rows, space, channels; of the kernel space, channels, features."""
+    """Rows, space, channels; for the kernel: space, channels, features."""
     space = range(1, rank - 1)
     rows = (0, rank - 1, *space)
     return lax.ConvDimensionNumbers(

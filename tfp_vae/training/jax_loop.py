@@ -1,4 +1,4 @@
-"""Several training steps in one compiled loop, which Keras has not on JAX."""
+"""Several training steps in one compiled loop, which Keras lacks on JAX."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ __all__ = [
     "looped",
 ]
 
-#: Keras' own loop over a pipeline is one in Python.
+#: Keras' own loop over a pipeline runs in Python.
 LOOPS_PIPELINES = False
 
 
@@ -57,8 +57,8 @@ def fast_step(
         step: Keras' own, or one of the user.
 
     Returns:
-        One with convolutions in the form that is fast on a CPU, where it is
-        compiled for one.
+        A step whose convolutions are in the form that is fast on a CPU, if it
+        is compiled for a CPU.
     """
     if can_loop(model) and jax.default_backend() == "cpu":
         return with_fast_convolutions(step)
@@ -67,7 +67,7 @@ def fast_step(
 
 @contextlib.contextmanager
 def keeping_state(model: keras.Model) -> Iterator[None]:
-    """Puts the values back that Keras' trainer has taken out of the variables.
+    """Puts back the values that Keras' trainer has taken out of the variables.
 
     Args:
         model: compiled, in Keras' sense.
@@ -97,16 +97,16 @@ def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
 
     Args:
         model: whose `train_step` runs.
-        plan: how many steps, and whether convolutions are brought to the form
-            that is fastest. All steps are compiled here.
+        plan: how many steps, and whether convolutions get the fastest form. All
+            steps are compiled here.
 
     Returns:
-        A function from the rows, the state and an iterator over batches of
-        their numbers to the logs after the last step and the state.
+        A function from the rows, the state and an iterator over batches of row
+        numbers to the logs after the last step and the state.
     """
 
     def step(state: Any, rows: Rows, numbers: Any) -> tuple[Any, Any]:
-        # Not `ops.take`, which looks for numbers out of range.
+        # Not `ops.take`, which checks for numbers out of range.
         data = jax.tree.map(lambda r: r[numbers], rows)
         return model.train_step(
             state, keras.utils.pack_x_y_sample_weight(*data)
@@ -123,7 +123,7 @@ def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
     ) -> tuple[Any, Any]:
         def body(i: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
             found = inside(carried[1], rows, batches[i])
-            # The very types of the start, as a loop must have them.
+            # Exactly the types at the start, as a loop requires.
             return jax.tree.map(
                 lambda new, old: lax.convert_element_type(new, old.dtype),
                 found,
@@ -143,6 +143,6 @@ def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
 
 
 def _stacked(batches: list[Any]) -> Any:
-    # On a CPU Keras hands on numpy arrays, elsewhere those of the device.
+    # On a CPU Keras passes numpy arrays on, elsewhere those of the device.
     module = np if isinstance(batches[0], np.ndarray) else jnp
     return module.stack(batches)

@@ -7,13 +7,13 @@ from tfp_vae.training.switches import Switches
 
 __all__ = ["Plan", "make_plan"]
 
-# A loop of this many steps has won nearly all there is to win.
+# A loop of this many steps saves nearly all that a loop can save.
 _MOST_STEPS = 32
-# How often progress shows in an epoch, at least.
+# How often progress is shown in an epoch, at least.
 _UPDATES = 10
-# Steps that save more time than XLA takes to compile one, a second or two.
+# So many steps save more time than XLA takes to compile, a second or two.
 _LONG = 1_000
-# What is larger is fed batch by batch.
+# Larger data are fed batch by batch.
 _MOST_BYTES = 2**30
 
 _ALL_ON = Switches()
@@ -24,10 +24,10 @@ class Plan:
     """How a call of `fit` runs.
 
     Attributes:
-        steps: the most steps that run in one execution.
+        steps: the largest number of steps in one execution.
         holds_rows: whether the data stay on the device.
-        may_use_xla: whether XLA may compile the loop where it is likely to be
-            faster, though Keras would not have it compiled.
+        may_use_xla: whether XLA may compile the loop where that is likely to be
+            faster, although Keras would not.
         fast_convolutions: whether convolutions run in the form that is
             fastest.
     """
@@ -57,10 +57,10 @@ def make_plan(
     network takes longer than the arithmetic of a step.
 
     Args:
-        steps: of an epoch, 0 where it is not known beforehand.
-        epochs: how many are to be run.
-        stops: numbers of steps after which Keras shall stop though there are
-            further data, which it does between two executions only.
+        steps: of an epoch, 0 if it is not known beforehand.
+        epochs: how many will be run.
+        stops: numbers of steps after which Keras must stop although there are
+            more data; it can stop only between two executions.
         follows_batches: whether a callback looks at single batches.
         num_bytes: the size of the data, or None if they may not be held.
         can_loop: whether this backend can run its own loop on the model.
@@ -70,8 +70,8 @@ def make_plan(
         switches: what may be done for speed.
 
     Returns:
-        A `Plan`: with steps that are few enough for ten updates of the
-        progress in an epoch.
+        A `Plan`, with few enough steps for ten updates of the progress in an
+        epoch.
     """
     holds_rows = (
         switches.rows

@@ -1,4 +1,4 @@
-"""Data that stay on the device: `fit` sees their row numbers alone."""
+"""Data that stay on the device: `fit` sees only their row numbers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +12,8 @@ from tfp_vae.training.data import Data, as_keras_would
 
 __all__ = ["RowNumbers", "Rows", "can_hold", "held"]
 
-#: What `held` gives: x, y and weights as far as there are any, each an array
-#: or a nesting of arrays.
+#: What `held` returns: x, y and weights, those that exist, each an array or a
+#: nesting of arrays.
 Rows = tuple[Any, ...]
 
 
@@ -21,7 +21,7 @@ def can_hold() -> bool:
     """Whether Keras' trainer can be fed numbers of rows.
 
     Returns:
-        A bool; False with a Keras that has no adapters of data as we know them.
+        A bool; False for a Keras without the data adapters that we know.
     """
     return DataAdapter is not None
 
@@ -35,7 +35,7 @@ def held(data: Data) -> Rows:
     Returns:
         x, y and weights, without those that are None.
     """
-    # x may be its own target: once.
+    # x may be its own target: it is copied once.
     tensors = {
         id(array): ops.convert_to_tensor(as_keras_would(array))
         for array in data.arrays
@@ -48,10 +48,10 @@ def held(data: Data) -> Rows:
 
 
 class RowNumbers(DataAdapter or object):  # type: ignore[misc]
-    """What Keras' trainer is fed of rows that are held: their numbers.
+    """The numbers of held rows, which are fed to Keras' trainer.
 
-    Keras would do so by a pipeline, whose threads and iterators take longer
-    than a small network.
+    Keras would use a pipeline, whose threads and iterators take longer than a
+    small network.
     """
 
     def __init__(
@@ -65,10 +65,11 @@ class RowNumbers(DataAdapter or object):  # type: ignore[misc]
 
         Args:
             count: how many rows there are.
-            batch_size: rows at a time, by default 32 or what makes `steps`.
+            batch_size: rows at a time, by default 32 or the number that gives
+                `steps`.
             steps: of an epoch.
-            shuffle: whether each epoch has an order of its own, drawn by
-                `np.random` as Keras does on JAX.
+            shuffle: whether each epoch has its own order, drawn by `np.random`
+                as Keras does on JAX.
         """
         self._count = count
         self._batch_size = batch_size or (-(-count // steps) if steps else 32)
@@ -82,7 +83,7 @@ class RowNumbers(DataAdapter or object):  # type: ignore[misc]
             yield order[start : start + self._batch_size]
 
     def get_tf_dataset(self) -> "RowNumbers":
-        return self  # of which Keras wants an iterator for each epoch
+        return self  # Keras takes an iterator of it for each epoch
 
     def get_jax_iterator(self) -> Iterator[np.ndarray]:
         return iter(self)

@@ -1,4 +1,4 @@
-"""What `fit` may do for speed, each to be turned off by itself."""
+"""What `fit` may do for speed; each can be turned off separately."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ __all__ = ["Switches"]
 class Switches:
     """What `fit` may do for speed.
 
-    For debugging, and to measure whether it is still needed:
+    For debugging, and to measure whether an optimisation is still needed:
 
     ```python
     model.switches = Switches(loops=False)

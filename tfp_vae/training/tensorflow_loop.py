@@ -26,19 +26,19 @@ __all__ = [
 LOOPS_PIPELINES = True
 
 # In a loop XLA on a CPU takes several times as long for the gradients of
-# convolutions. The others it takes apart into loops of its own.
+# convolutions. The other operations it expands into loops of its own.
 _SLOW_IN_XLA = re.compile(
     ".*Conv.*|(Stateless)?While|Cholesky.*|MatrixTriangularSolve|MatrixInverse"
     "|MatrixSolve.*|MatrixDeterminant|LogMatrixDeterminant|Qr|Svd|.*Eig.*"
 )
-# Left out without a word, or drawn without the seed of TensorFlow.
+# XLA silently drops these, or draws them without TensorFlow's seed.
 _LOST_IN_XLA = re.compile(
     "Assert|CheckNumerics.*|Print.*|Random.*|TruncatedNormal|Multinomial"
 )
 
 
 def can_loop(model: keras.Model) -> bool:
-    """Whether this loop may stand in for Keras' own.
+    """Whether this loop may replace Keras' own.
 
     Args:
         model: compiled, in Keras' sense.
@@ -64,7 +64,7 @@ def fast_step(
         step: Keras' own, or one of the user.
 
     Returns:
-        `step`: there is nothing to be mended.
+        `step`: there is nothing to improve.
     """
     return step
 
@@ -85,15 +85,16 @@ def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
     """What runs each execution of several steps on rows that are held.
 
     Keras' own loop takes each batch out of the pipeline in the graph, where its
-    size is not known, and asks at each step twice whether there is another.
+    size is not known, and at each step asks twice whether there is another
+    batch.
 
     Args:
         model: whose `train_step` runs.
         plan: how many steps, and whether XLA may compile the loop.
 
     Returns:
-        A function from the rows and an iterator over batches of their numbers
-        to the logs after the last step.
+        A function from the rows and an iterator over batches of row numbers to
+        the logs after the last step.
     """
 
     @tf.function(jit_compile=model.jit_compile, reduce_retracing=True)
@@ -114,14 +115,14 @@ def looped(model: keras.Model, plan: Plan) -> Callable[..., Any]:
 class _Loop:
     """A step in a loop, in XLA as one piece where that is better.
 
-    As one piece it keeps the weights where they are between two steps.
+    As one piece it keeps the weights in place between two steps.
     """
 
     def __init__(
         self, step: Any, model: keras.Model, may_compile: bool
     ) -> None:
         def steps(rows: Rows, batches: Any, count: Any) -> Any:
-            # Not as a `for`: AutoGraph fails on some newer Pythons.
+            # Not a `for`: AutoGraph fails on some newer versions of Python.
             _, logs = tf.while_loop(
                 lambda i, _: i < count,
                 lambda i, _: (i + 1, step(rows, batches[i])),
@@ -152,8 +153,8 @@ class _Loop:
         except tf.errors.OpError:
             if not self._is_own_choice:
                 raise
-            # XLA has no such operation. It runs all or nothing: no step has
-            # been taken.
+            # XLA lacks an operation. It runs all or nothing: no step has been
+            # taken.
             self._compiles = False
             return self._plain(rows, batches, number)
 

@@ -1,4 +1,4 @@
-"""Autoregressive transforms: each element by what came before it."""
+"""Autoregressive transforms: each element depends on those before it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class _Autoregressive(NetworkBijector):
-    """The common part: shift and log scale of each element, both ways."""
+    """The common part: shift and log scale of each element, both directions."""
 
     _is_bounded = True
 
@@ -39,18 +39,18 @@ class _Autoregressive(NetworkBijector):
     def _in_turn(
         self, update: Callable[[Tensor, Tensor], Tensor], start: Tensor
     ) -> Tensor:
-        """One element after the other: one compiled loop.
+        """One element after the other, in one compiled loop.
 
-        Elements whose turn has not come are zero, so that nothing that is not
-        yet right can overflow.
+        Elements that are not yet computed are zero, so that they cannot
+        overflow.
 
         Args:
-            update: from shifts and log scales to all elements, of which those
-                up to the one at turn are right.
-            start: what has the shape of the result.
+            update: from shifts and log scales to all elements; those up to the
+                current one are right.
+            start: a tensor of the shape of the result.
 
         Returns:
-            The elements, of which all but the last in the order are right.
+            The elements; all except the last in the order are right.
         """
         turns = ops.argsort(ops.convert_to_tensor(list(self._order)))
 
@@ -62,7 +62,7 @@ class _Autoregressive(NetworkBijector):
 
 
 class MaskedAutoregressiveBijector(_Autoregressive):
-    """y_i = x_i exp(s_i) + m_i, of which s and m are given by y before i."""
+    """y_i = x_i exp(s_i) + m_i, where s and m depend on y before i."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class MaskedAutoregressiveBijector(_Autoregressive):
 
 
 class _InverseAutoregressive(_Autoregressive):
-    """y_i = x_i exp(s_i) + m_i, of which s and m are given by x before i."""
+    """y_i = x_i exp(s_i) + m_i, where s and m depend on x before i."""
 
     def __init__(
         self,
@@ -189,9 +189,9 @@ class MaskedAutoregressive(_AutoregressiveLayer):
     ```
 
     The inverse, and so the density of data, costs one pass of a MADE network;
-    a draw costs as many as there are elements, in one compiled loop. For priors
-    and likelihoods; for a posterior take `InverseAutoregressive`. The log
-    scales s lie within -5 and 5. At first the identity.
+    a draw costs as many passes as there are elements, in one compiled loop. Use
+    it for priors and likelihoods; for a posterior take `InverseAutoregressive`.
+    The log scales s lie between -5 and 5. It starts as the identity.
 
     Args:
         hidden_units: sizes of the hidden layers.
@@ -230,8 +230,9 @@ class InverseAutoregressive(_AutoregressiveLayer):
     ```
 
     A draw and its density cost one pass of a MADE network: made for posteriors.
-    The density of anything else costs as many as there are elements, in one
-    compiled loop. The log scales s lie within -5 and 5. At first the identity.
+    The density of any other value costs as many passes as there are elements,
+    in one compiled loop. The log scales s lie between -5 and 5. It starts as
+    the identity.
 
     Args:
         hidden_units: sizes of the hidden layers.

@@ -22,15 +22,15 @@ __all__ = ["AutoregressiveNetwork", "AutoregressiveTransform"]
 class AutoregressiveNetwork(keras.layers.Layer):
     """MADE: a dense network whose output i depends on the inputs before i.
 
-    The twin of `tfb.AutoregressiveNetwork`, which is a Keras 2 layer. For a
-    flow take `MaskedAutoregressive` or `InverseAutoregressive`, which are the
-    identity at first and stay within bounds.
+    It replaces `tfb.AutoregressiveNetwork`, which is a Keras 2 layer. For a
+    flow take `MaskedAutoregressive` or `InverseAutoregressive`, which start as
+    the identity and stay within bounds.
 
     Args:
         params: outputs for each input.
         event_shape: int or a tuple of one int, by default that of the inputs.
-        conditional: whether it is called with a `conditional_input` beside,
-            which all outputs may depend on.
+        conditional: whether it is also called with a `conditional_input`, on
+            which all outputs may depend.
         conditional_event_shape: int or a tuple of one int, the width of the
             conditional input; needed if `conditional`.
         hidden_units: sizes of the hidden layers; none by default.
@@ -50,7 +50,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         `[..., L, params]`.
 
     Raises:
-        ValueError: for an order that there is not, inputs of the wrong width,
+        ValueError: for an unknown order, inputs of the wrong width,
             or a conditional input that is missing or not expected.
 
     Reference:
@@ -79,9 +79,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
             self.event_shape = vector_size(event_shape)
         if conditional != (conditional_event_shape is not None):
             raise ValueError(
-                "A conditional network is told the width of the conditional "
-                f"input, and another none. Received: conditional={conditional},"
-                f" conditional_event_shape={conditional_event_shape!r}."
+                "A conditional network needs the width of the conditional "
+                "input, and any other has none. Received: "
+                f"conditional={conditional}, "
+                f"conditional_event_shape={conditional_event_shape!r}."
             )
         self.conditional = conditional
         self.conditional_event_shape = (
@@ -106,7 +107,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
             size: how many there are.
 
         Returns:
-            The numbers 0 to size - 1.
+            The numbers 0 to size - 1, in this order.
+
+        Raises:
+            ValueError: for an unknown order.
         """
         given = self.input_order
         if given == "left-to-right":
@@ -178,8 +182,9 @@ class AutoregressiveNetwork(keras.layers.Layer):
         if self.conditional != (conditional_input is not None):
             raise ValueError(
                 "A conditional network is called with conditional_input=..., "
-                f"and another without. Received: conditional={self.conditional}"
-                f", conditional_input={conditional_input!r}."
+                "and any other without. Received: "
+                f"conditional={self.conditional}, "
+                f"conditional_input={conditional_input!r}."
             )
         from_context = None
         if conditional_input is not None:
@@ -225,7 +230,7 @@ class AutoregressiveTransform(OnDistribution):
     m, s = made(y)        y[i] = x[i] exp(s[i]) + m[i],   x ~ distribution
     ```
 
-    The twin of `tfp.layers.AutoregressiveTransform`; `NormalizingFlow` does the
+    It replaces `tfp.layers.AutoregressiveTransform`; `NormalizingFlow` does the
     same with more kinds of transforms.
 
     Args:
@@ -241,7 +246,7 @@ class AutoregressiveTransform(OnDistribution):
 
     Raises:
         TypeError: if given a tensor.
-        ValueError: if `made` gives another number of parameters than two.
+        ValueError: if `made` gives a number of parameters other than two.
 
     Reference:
         Papamakarios, Pavlakou, Murray. Masked autoregressive flow for density
@@ -255,7 +260,7 @@ class AutoregressiveTransform(OnDistribution):
         if made.params != 2 or made.conditional:
             raise ValueError(
                 "The network gives a shift and a log scale for each input, and "
-                f"takes nothing beside. Received: params={made.params}, "
+                f"takes no other input. Received: params={made.params}, "
                 f"conditional={made.conditional}."
             )
         self.made = made
@@ -265,7 +270,7 @@ class AutoregressiveTransform(OnDistribution):
         if isinstance(distribution, (tfd.Distribution, keras.KerasTensor)):
             symbolic = isinstance(distribution, keras.KerasTensor)
             shape = distribution.shape if symbolic else distribution.event_shape
-        # Keras builds nothing by the shape of a distribution.
+        # Keras cannot build a layer from the shape of a distribution.
         if not self.made.built and len(shape):
             self.made.build((None, int(shape[-1])))
         return super().__call__(distribution, **kwargs)

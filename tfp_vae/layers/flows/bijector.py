@@ -19,15 +19,17 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
     """The base: a bijector of vectors, `[..., L]` to `[..., L]`.
 
     One pass of a network gives the value and the log-determinant, which TFP
-    asks for one after the other. A subclass says beside the two methods here
-    which log-determinant TFP is to take, `_forward_log_det_jacobian` or
-    `_inverse_log_det_jacobian`: the one that needs no loop.
+    asks for one after the other. In addition to the two methods here, a
+    subclass defines the log-determinant that TFP takes,
+    `_forward_log_det_jacobian` or `_inverse_log_det_jacobian`: the one that
+    needs no loop.
 
     Args:
-        parameters: all arguments of the subclass, by name, `from_context` among
-            them if it can have one.
+        parameters: all arguments of the subclass, by name, including
+            `from_context` if it can have one.
         dtype: of the values.
-        from_context: what a network was given of a context, `[B, H]`, or None.
+        from_context: the part of a network that comes from a context, `[B, H]`,
+            or None.
         validate_args: as in TFP.
         name: as in TFP.
     """
@@ -51,7 +53,7 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        # By this TFP slices a batch, and knows the shape of one.
+        # TFP uses them to slice a batch, and to know its shape.
         return {
             "from_context": parameter_properties.ParameterProperties(
                 event_ndims=1
@@ -87,7 +89,7 @@ class FlowBijector(tfb.AutoCompositeTensorBijector):
         return self.inverse_and_log_det(y)[0]
 
     def _with_context(self, x: Tensor) -> Tensor:
-        """x once for each context, where it broadcasts."""
+        """x repeated for each context, where it broadcasts."""
         if self._from_context is None:
             return x
         batch = ps.broadcast_shape(
@@ -134,7 +136,7 @@ class NetworkBijector(FlowBijector):
 def forward_and_log_det(
     bijector: tfb.Bijector, x: Tensor, event_ndims: int
 ) -> tuple[Tensor, Tensor]:
-    """y and log |det dy/dx| of any bijector, in one pass where it can be.
+    """y and log |det dy/dx| of any bijector, in one pass where possible.
 
     Args:
         bijector: any; the parts of a `tfb.Chain` are passed one by one.
@@ -160,7 +162,7 @@ def forward_and_log_det(
 def inverse_and_log_det(
     bijector: tfb.Bijector, y: Tensor, event_ndims: int
 ) -> tuple[Tensor, Tensor]:
-    """x and log |det dx/dy| of any bijector, in one pass where it can be.
+    """x and log |det dx/dy| of any bijector, in one pass where possible.
 
     Args:
         bijector: any; the parts of a `tfb.Chain` are passed one by one.
@@ -183,7 +185,7 @@ def inverse_and_log_det(
     return y, total
 
 
-# `tfb.Chain` is an object of this class if one of its parts is no composite
+# `tfb.Chain` is an object of this class if one of its parts is not a composite
 # tensor.
 _ANY_CHAIN = next(cls for cls in tfb.Chain.__mro__ if cls.__name__ == "_Chain")
 

@@ -1,4 +1,4 @@
-"""Couplings: one half of a vector says how the other is transformed."""
+"""Couplings: one half of a vector decides how to transform the other."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,7 +58,7 @@ class _Coupling(NetworkBijector):
 
 
 def kept_size(event_size: int, reverse: bool) -> int:
-    """How many elements a coupling leaves as they are."""
+    """How many elements a coupling leaves unchanged."""
     return (event_size + 1) // 2 if reverse else event_size // 2
 
 
@@ -120,7 +120,7 @@ class _CouplingLayer(NetworkTransform):
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        reverse: whether the first half is transformed in place of the last.
+        reverse: whether the first half is transformed instead of the last.
         kernel_initializer: of the hidden layers.
         **kwargs: of `keras.layers.Layer`.
     """
@@ -162,7 +162,7 @@ class _CouplingLayer(NetworkTransform):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class AffineCoupling(_CouplingLayer):
-    """Scales and shifts one half of a vector by what the other half says.
+    """Scales and shifts one half of a vector, as the other half decides.
 
     ```none
     y[a] = x[a]                          the first half a, L // 2 elements
@@ -171,13 +171,13 @@ class AffineCoupling(_CouplingLayer):
     ```
 
     Both directions cost one pass of the network, which gives m and s. The log
-    scales s lie within -5 and 5. At first the identity.
+    scales s lie between -5 and 5. It starts as the identity.
 
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        reverse: whether the first half is transformed in place of the last:
-            let transforms take turns.
+        reverse: whether the first half is transformed instead of the last:
+            alternate between the two.
         kernel_initializer: of the hidden layers.
         **kwargs: of `keras.layers.Layer`.
 
@@ -188,7 +188,7 @@ class AffineCoupling(_CouplingLayer):
         A `tfb.Bijector` of vectors.
 
     Raises:
-        ValueError: of vectors of one element.
+        ValueError: for vectors of one element.
 
     Example:
     ```python
@@ -222,14 +222,14 @@ class SplineCoupling(_CouplingLayer):
     y[i] = spline(x[i]; network(x[a]))   each element i of the others
     ```
 
-    The splines are monotone and rational quadratic on [-bound, bound], the
-    identity outside, and at first everywhere. Both directions cost one pass of
-    the network and are exact.
+    The splines are monotone and rational quadratic on [-bound, bound], and the
+    identity outside. They start as the identity everywhere. Both directions
+    cost one pass of the network and are exact.
 
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        reverse: whether the first half is transformed in place of the last.
+        reverse: whether the first half is transformed instead of the last.
         num_bins: of each spline.
         bound: where the splines end, in units of the data.
         kernel_initializer: of the hidden layers.

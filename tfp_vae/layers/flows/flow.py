@@ -1,4 +1,4 @@
-"""The distribution of what a flow makes of draws of another one."""
+"""The distribution of draws that were passed through a flow."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ class _Draw:
 
 
 class Flow(tfd.TransformedDistribution):
-    """A `tfd.TransformedDistribution` that knows its last draw again.
+    """A `tfd.TransformedDistribution` that recognises its last draw.
 
     ```none
     y = f(x),  x ~ p_x        log p(y) = log p_x(x) - log |det df/dx|
     ```
 
-    `log_prob` of the very tensor that `sample` returned last needs neither the
-    inverse of f nor its network again. The draw is known by identity, which a
-    compiled function keeps on both backends: a copy of it, a slice or a
+    `log_prob` of the tensor object that `sample` returned last needs neither
+    the inverse of f nor a second pass of its network. The draw is recognised by
+    identity, also in compiled functions on both backends: a copy, a slice or a
     reshaped draw is inverted. As with any cache of TFP, the density of a draw
-    does not follow from the draw alone: to differentiate it in y, give a copy.
+    is not computed from the draw: to differentiate it in y, give a copy.
 
     Args:
         distribution: p_x, of the batch shape of the result.
@@ -54,14 +54,14 @@ class Flow(tfd.TransformedDistribution):
             parameters=parameters,
             name=name,
         )
-        # Of an object, so that copies of the attributes share it.
+        # In an object, so that copies of the attributes share it.
         self._draw = _Draw()
 
     @classmethod
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
-        # TFP asks each class that has an `__init__` of its own for them.
+        # TFP requires them of each class that has its own `__init__`.
         return super()._parameter_properties(dtype, num_classes)
 
     def _call_sample_n(
@@ -92,7 +92,7 @@ class Flow(tfd.TransformedDistribution):
 
 
 def _no_closed_form(a: Any, b: Any, name: str | None = None) -> Tensor:
-    """Not TFP's, which compares the tensors of both bijectors."""
+    """Replaces TFP's, which compares the tensors of both bijectors."""
     if a.bijector is b.bijector:
         return tfd.kl_divergence(a.distribution, b.distribution)
     raise NotImplementedError(

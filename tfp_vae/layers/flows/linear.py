@@ -16,7 +16,7 @@ __all__ = ["InvertibleLinear", "Permutation"]
 
 
 class _Permute(tfb.Permute):
-    """TFP's, which stays whole where a batch is sliced; TFP's own raises."""
+    """TFP's, but unchanged when a batch is sliced, where TFP's own raises."""
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
@@ -34,8 +34,8 @@ class Permutation(FlowTransform):
     Args:
         permutation: `"reverse"`, `"random"`, or the numbers 0 to L - 1 in any
             order.
-        seed: int, of a random one; None for another at each construction. It
-            is saved.
+        seed: int, for a random permutation; None for a new one at each
+            construction. It is saved.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -45,7 +45,7 @@ class Permutation(FlowTransform):
         A `tfb.Permute`.
 
     Raises:
-        ValueError: if it is no permutation, or not one of that many elements.
+        ValueError: if it is not a permutation, or not of that many elements.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Permutation(FlowTransform):
 
 
 class _Linear(FlowBijector):
-    """y = L U x, by triangles whose diagonals are 1 and exp(log_scale)."""
+    """y = L U x, with triangles whose diagonals are 1 and exp(log_scale)."""
 
     def __init__(
         self,
@@ -145,8 +145,8 @@ class InvertibleLinear(FlowTransform):
     y = L U x,    log |det dy/dx| = sum_i log U[i, i]
     ```
 
-    L is lower triangular with ones on its diagonal, U upper triangular with
-    positive numbers on its own. At first the identity.
+    L is lower triangular with ones on its diagonal, U is upper triangular with
+    positive numbers on its diagonal. It starts as the identity.
 
     Args:
         **kwargs: of `keras.layers.Layer`.

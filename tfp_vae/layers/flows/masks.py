@@ -1,4 +1,4 @@
-"""The masks of MADE: which weights of a network an order of inputs leaves."""
+"""The masks of MADE: the weights that an order of the inputs allows."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ def made_masks(
     num_outputs: int,
     with_context: bool = False,
 ) -> list[np.ndarray]:
-    """Masks by which output i depends on the inputs before i alone.
+    """Masks that make output i depend only on the inputs before i.
 
     ```none
     degree of an input   its place in the order, 1 to L
@@ -26,10 +26,10 @@ def made_masks(
     Args:
         order: the inputs, first to last, a permutation of 0 to L - 1.
         hidden_units: sizes of the hidden layers.
-        num_outputs: outputs for each input; the first one of all inputs, then
-            the second, and so on.
-        with_context: whether hidden units see a context beside, so that some
-            of them have the degree 0: the first input depends on nothing else.
+        num_outputs: outputs for each input; the first output of all inputs
+            comes first, then the second, and so on.
+        with_context: whether hidden units also see a context. Then some of them
+            have the degree 0: the first output depends only on the context.
 
     Returns:
         A mask of 0 and 1 for each kernel, `[inputs, outputs]`.
@@ -44,7 +44,7 @@ def made_masks(
     lowest = 0 if with_context or size == 1 else 1
     degrees = [inputs]
     for units in hidden_units:
-        # From the lowest to L - 1, as many units of each as of any other.
+        # From the lowest to L - 1, with equally many units of each degree.
         count = size - lowest
         degrees.append(
             np.array(

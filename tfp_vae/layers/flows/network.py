@@ -9,7 +9,7 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["LOG_SCALE_BOUND", "apply_network", "bounded", "softplus"]
 
-#: Of the logarithm of a scale: a factor between 1 / 148 and 148.
+#: Bound of the log of a scale: a factor between 1 / 148 and 148.
 LOG_SCALE_BOUND = 5.0
 
 
@@ -27,7 +27,7 @@ def apply_network(
         kernels: `[inputs, outputs]` each.
         biases: `[outputs]` each.
         from_context: added before the first activation, or None.
-        activation: of all layers but the last.
+        activation: of all layers except the last.
 
     Returns:
         `[..., outputs]`.
@@ -43,10 +43,10 @@ def apply_network(
 
 
 def bounded(x: Tensor) -> Tensor:
-    """x near 0, and in absolute value never above `LOG_SCALE_BOUND`.
+    """About x near 0, and in absolute value never above `LOG_SCALE_BOUND`.
 
-    A scale of a flow then neither vanishes nor grows without bound. By a
-    division, since on JAX Keras takes `tanh` to float32.
+    A scale of a flow then neither vanishes nor grows without bound. It uses a
+    division, since on JAX Keras computes `tanh` in float32.
 
     Args:
         x: a tensor.

@@ -16,7 +16,7 @@ __all__ = ["NormalizingFlow"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class NormalizingFlow(DistributionLayer):
-    """A distribution that transforms make another one of.
+    """A distribution that is passed through transforms.
 
     ```none
     y = f_T(... f_1(x)),  x ~ base
@@ -24,20 +24,20 @@ class NormalizingFlow(DistributionLayer):
     ```
 
     - **A head**, for a posterior or a likelihood: `base` is a distribution
-      layer, and the parameters of the base come in.
+      layer, whose parameters are the inputs.
     - **A prior**: `base` is an event size, and stands for the standard normal.
     - **A density** by itself: a prior as the last layer of a model of x.
 
     The transforms are Keras layers, whose weights Keras trains and saves. Each
-    may see a context: what the last `context_size` parameters hold, or what is
-    passed by keyword.
+    may see a context: the last `context_size` parameters, or what is passed by
+    keyword.
 
     `log_prob` of a draw that was just made needs no inverse (see `Flow`). The
-    weights and the distribution are float32 under a mixed precision.
+    weights and the distribution are float32 under a mixed precision policy.
 
     Args:
         base: a distribution layer of a continuous distribution, an int, or a
-            tuple of ints. Events that are no vectors are flattened for the
+            tuple of ints. Events that are not vectors are flattened for the
             transforms.
         transforms: layers such as `AffineCoupling()`, first to last from the
             base to the data.
@@ -46,21 +46,21 @@ class NormalizingFlow(DistributionLayer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: of a head `[B, params_size of the base]`, with the context
-            behind it `[B, params_size of the base + context_size]`. Of a prior
-            None or the context, `[B, context_size]`; without a context data
-            `[B, *event]`, of which it takes no more than B, or `[B, 0]`.
-        context: `[B, context_size]`, in place of the last parameters.
+        inputs: of a head `[B, params_size of the base]`, or with the context at
+            the end `[B, params_size of the base + context_size]`. Of a prior
+            None or the context, `[B, context_size]`; without a context, data
+            `[B, *event]`, of which it uses only B, or `[B, 0]`.
+        context: `[B, context_size]`, instead of the last parameters.
 
     Returns:
         A `tfd.TransformedDistribution` over the event shape of the base, of
-        batch shape `[B]`; of a prior that is given nothing, of batch shape
-        `[]`.
+        batch shape `[B]`; for a prior without inputs, of batch shape `[]`.
 
     Raises:
-        TypeError: for a base or a transform that is none.
-        ValueError: without transforms, with one of them twice or built for
-            another size, for a discrete base, or inputs of the wrong width.
+        TypeError: for a wrong kind of base or transform.
+        ValueError: without transforms, if a transform is given twice or was
+            built for another size, for a discrete base, or inputs of the wrong
+            width.
 
     Example:
     ```python
@@ -119,7 +119,7 @@ class NormalizingFlow(DistributionLayer):
         for transform in self.transforms:
             if not transform.built:
                 transform.build((size,), context_shape)
-            else:  # as one that is loaded, or part of another flow
+            else:  # if it was loaded, or is part of another flow
                 _check_sizes(transform, size, context_size)
         if self.base is None:
             self.built = True
@@ -196,15 +196,15 @@ class NormalizingFlow(DistributionLayer):
 
     def _batch_of_data(self, inputs: Tensor) -> Any:
         if inputs.shape[-1] == 0:
-            return ops.shape(inputs)[:-1]  # parameters, of which it has none
+            return ops.shape(inputs)[:-1]  # it has no parameters
         rank = len(inputs.shape) - len(self.event_shape)
         if rank < 1 or tuple(inputs.shape)[rank:] != self.event_shape:
             raise ValueError(
                 "A flow without parameters or context depends on no input: it "
                 "is called with None, or with data of its event shape "
-                f"{self.event_shape} for as many copies. Received: inputs of "
-                f"shape {tuple(inputs.shape)}. To make it depend on them, give "
-                "it context_size, or a distribution layer as its base."
+                f"{self.event_shape} for a batch of that size. Received: "
+                f"inputs of shape {tuple(inputs.shape)}. To make it depend on "
+                "them, give it context_size, or a distribution layer as base."
             )
         return ops.shape(inputs)[:rank]
 
@@ -259,8 +259,8 @@ class NormalizingFlow(DistributionLayer):
 def _check_sizes(
     transform: keras.layers.Layer, size: int, context_size: int
 ) -> None:
-    """Raises if the transform was built for vectors or contexts of another."""
-    # A layer of the user's own may not say.
+    """Raises if the transform was built for other sizes."""
+    # A layer of the user's own may not have these sizes.
     built_for = getattr(transform, "event_size", 0)
     if built_for and (built_for, transform.context_size) != (
         size,

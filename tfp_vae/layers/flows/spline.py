@@ -19,7 +19,7 @@ _RAW_SLOPE_OF_ONE = math.log(math.expm1(1.0 - _MIN_SLOPE))
 
 
 def spline_params_size(num_bins: int) -> int:
-    """Parameters of one spline: widths, heights and the slopes within."""
+    """Parameters of one spline: widths, heights and the inner slopes."""
     return 3 * num_bins - 1
 
 
@@ -40,7 +40,7 @@ def rational_quadratic_spline(
     Args:
         x: `[...]`.
         raw: `[..., 3 K - 1]`, any numbers: K for the widths, K for the heights,
-            K - 1 for the slopes within. The identity where they are 0.
+            K - 1 for the inner slopes. All 0 give the identity.
         bound: where the spline ends; its slope there is 1.
         inverse: whether x is given for y.
 
@@ -59,7 +59,7 @@ def rational_quadratic_spline(
     slopes = ops.concatenate([ends, slopes, ends], axis=-1)
 
     inside = ops.abs(x) < bound
-    # Where it is outside, a number that has a finite gradient.
+    # Outside, a number that has a finite gradient.
     within = ops.where(inside, x, ops.zeros_like(x))
     bins = _is_in_bin(within, y_knots if inverse else x_knots)
 
@@ -102,7 +102,7 @@ def _bins(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 
 
 def _is_in_bin(x: Tensor, starts: Tensor) -> Tensor:
-    """Whether x is in each bin, `[..., K]`; true of one alone."""
+    """Whether x is in each bin, `[..., K]`; true for exactly one."""
     begun = x[..., None] >= starts
     # Rounding must not take x out of the first bin.
     first = ops.ones_like(begun[..., :1])
@@ -115,7 +115,7 @@ def _is_in_bin(x: Tensor, starts: Tensor) -> Tensor:
 def _place(
     rise: Tensor, h: Tensor, s: Tensor, d0: Tensor, bend: Tensor
 ) -> Tensor:
-    """t in [0, 1] where the spline has risen so far: a quadratic equation."""
+    """The t in [0, 1] where the spline has risen by `rise`, in a bin."""
     a = h * (s - d0) + rise * bend
     b = h * d0 - rise * bend
     c = -s * rise

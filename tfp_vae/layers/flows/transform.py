@@ -17,8 +17,8 @@ __all__ = ["FlowTransform", "NetworkTransform", "value_of"]
 def value_of(variable: keras.Variable) -> Tensor:
     """The value of a variable, as a tensor.
 
-    On TensorFlow `ops.convert_to_tensor` gives back the variable itself: the
-    distribution would change with the training that follows.
+    On TensorFlow `ops.convert_to_tensor` returns the variable itself: the
+    distribution would change during later training.
 
     Args:
         variable: a weight.
@@ -33,10 +33,10 @@ class FlowTransform(keras.layers.Layer):
     """Returns a `tfb.Bijector` of vectors: one step of a `NormalizingFlow`.
 
     A transform of your own makes its weights in `build` and overrides
-    `make_bijector`. A `NormalizingFlow` builds its transforms; by itself one is
-    built by `transform.build((event_size,))`, or with a context
-    `transform.build((event_size,), (context_size,))`, and called
-    `transform()` or `transform(context)`.
+    `make_bijector`. A `NormalizingFlow` builds its transforms. Outside a flow,
+    build one by `transform.build((event_size,))`, or with a context
+    `transform.build((event_size,), (context_size,))`, and call `transform()` or
+    `transform(context)`.
 
     Under a mixed precision policy weights and bijector are float32.
 
@@ -51,8 +51,8 @@ class FlowTransform(keras.layers.Layer):
         distribution to the data.
 
     Raises:
-        ValueError: if it was not built, or the context is of another width
-            than it was built for.
+        ValueError: if it was not built, or was built for a context of another
+            width.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class FlowTransform(keras.layers.Layer):
             self.context_size = int(context_shape[-1] or 0)
 
     def make_bijector(self, context: Tensor | None) -> tfb.Bijector:
-        """The bijector: each transform's own.
+        """The bijector; each transform overrides this.
 
         Args:
             context: `[B, context_size]`, or None.
@@ -111,16 +111,16 @@ class FlowTransform(keras.layers.Layer):
 
 
 class NetworkTransform(FlowTransform):
-    """A transform whose parameters a network gives, at first the identity.
+    """A transform whose parameters a network gives; it starts as the identity.
 
-    The last kernel and its bias are zero at first, and so is what the network
-    gives. A context is added before the first activation, by a kernel of its
-    own.
+    The last kernel and its bias start at zero, and so does the output of the
+    network. A context is added before the first activation, through its own
+    kernel.
 
     Args:
         hidden_units: sizes of the hidden layers.
         activation: of the hidden layers.
-        kernel_initializer: of all kernels but the last.
+        kernel_initializer: of all kernels except the last.
         **kwargs: of `keras.layers.Layer`.
     """
 
@@ -170,7 +170,7 @@ class NetworkTransform(FlowTransform):
                 )
             )
         if self.context_size:
-            # Not zero where the kernel after it is.
+            # Not zero if the kernel after it is zero.
             initializer = self._initializer() if self.hidden_units else "zeros"
             self.context_kernel = self.add_weight(
                 shape=(self.context_size, sizes[1]),
@@ -179,11 +179,11 @@ class NetworkTransform(FlowTransform):
             )
 
     def _initializer(self) -> Any:
-        """One for each kernel: one of a seed gives the same each time."""
+        """A new one for each kernel: one with a seed repeats its values."""
         return self.kernel_initializer.clone()
 
     def network(self, context: Tensor | None) -> dict[str, Any]:
-        """The weights as tensors, the masks applied.
+        """The weights as tensors, with the masks applied.
 
         Args:
             context: `[B, context_size]`, or None.

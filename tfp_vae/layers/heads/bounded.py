@@ -44,7 +44,7 @@ class IndependentBernoulli(IndependentLayer):
 
     def element_distribution(self, logits: Tensor) -> tfd.Distribution:
         # The dtype of the parameters, as in tfp.layers: draws and data can go
-        # back into a network as they are.
+        # back into a network unchanged.
         return Bernoulli(logits=logits, dtype=logits.dtype)
 
 

@@ -61,8 +61,8 @@ class IndependentCategorical(DistributionLayer):
 
     Call arguments:
         inputs: logits, `[..., *event_shape, num_classes]`, or the same with the
-            last two or all of these dimensions in one; the classes of an
-            element lie side by side.
+            last two or all of these dimensions merged into one; the classes of
+            an element are adjacent.
 
     Returns:
         `tfd.Independent(tfd.Categorical)` over `event_shape`, of dtype int32;
@@ -93,7 +93,7 @@ class IndependentCategorical(DistributionLayer):
         )
 
     def _batch_dims(self, input_shape: tuple[int | None, ...]) -> int:
-        """How many dimensions are left of the logits."""
+        """How many dimensions come before the logits."""
         event = self.event_shape
         layouts = [
             (*event, self.num_classes),
@@ -107,7 +107,7 @@ class IndependentCategorical(DistributionLayer):
         ]
         if found:
             # A batch of one looks like an event of one element: then the shape
-            # that leaves a batch is meant.
+            # with a batch is the right one.
             return next((batch for batch in found if batch), 0)
         raise ValueError(
             f"IndependentCategorical({event}, {self.num_classes}) takes "
@@ -127,7 +127,7 @@ class IndependentCategorical(DistributionLayer):
         return (*input_shape[:batch], *self.event_shape)
 
     def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
-        # TFP checks no class that is a float against outcomes that are floats.
+        # With a float dtype TFP would not check float outcomes.
         return keras.KerasTensor(
             self.compute_output_shape(tuple(inputs.shape)), dtype="int32"
         )
@@ -140,8 +140,8 @@ class IndependentCategorical(DistributionLayer):
         return tfd.Independent(
             tfd.Categorical(
                 logits=logits,
-                # Or a class that does not exist is NaN, or an error of the
-                # device.
+                # Otherwise a class that does not exist is NaN, or an error of
+                # the device.
                 force_probs_to_zero_outside_support=True,
             ),
             reinterpreted_batch_ndims=len(self.event_shape),

@@ -29,7 +29,7 @@ def _num_parameters(block: Any) -> int:
 
 
 def _default_name(block: Any) -> str:
-    """The name of a layer, without the number that Keras gave it."""
+    """The name of a layer, without the number that Keras added."""
     name = getattr(block, "name", "")
     bare = name.rstrip("0123456789").rstrip("_")
     is_keras_own = bare.replace("_", "") == type(block).__name__.lower()
@@ -41,25 +41,25 @@ class Composite(DistributionLayer):
     """One likelihood for rows of columns of different kinds.
 
     For tables: some columns real, some counts, some classes. The log-likelihood
-    of a row is the sum of those of its blocks, in nats, so no weights are
-    needed between kinds of columns. Note that a density depends on the units of
-    a column, and a probability does not.
+    of a row is the sum over its blocks, in nats, so no weights are needed
+    between kinds of columns. Note that a density depends on the units of a
+    column; a probability does not.
 
     Args:
         blocks: distribution layers over scalars or vectors, such as
             `IndependentNormal(3)`; a list, or a dict by name.
         columns: for each block its columns in a row, an int or ints; by default
-            the blocks follow one another.
+            consecutive columns.
         names: of the blocks in a list; by default those of the layers, without
-            Keras' numbers, and numbered where two are alike.
+            Keras' numbers, and numbered where two are the same.
         convert_to_tensor_fn: see `DistributionLayer`.
-        table: the `TableEncoder` that rows come from, which is saved with the
+        table: the `TableEncoder` that makes the rows, which is saved with the
             layer; see `from_columns`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `[..., params_size]`, the parameters of the first block, then of
-            the second, each as it takes them flat.
+        inputs: `[..., params_size]`, the flat parameters of the first block,
+            then those of the second, and so on.
 
     Returns:
         `tfp_vae.distributions.Composite` of batch shape `[...]`, event shape
@@ -70,9 +70,9 @@ class Composite(DistributionLayer):
 
     Raises:
         TypeError: if a block is not a distribution layer with a `params_size`.
-        ValueError: if an event is neither a scalar nor a vector, `columns` are
-            not those of the blocks, names are no strings or not different, or
-            the inputs are of the wrong width.
+        ValueError: if an event is neither a scalar nor a vector, `columns` do
+            not fit the blocks, names are not strings or not unique, or the
+            inputs are of the wrong width.
 
     Example:
     ```python
@@ -133,20 +133,20 @@ class Composite(DistributionLayer):
         Continuous and positive columns are standardised by the table, and the
         floor of their scale is a hundredth of their spread. Binary columns are
         Bernoulli variables, categorical ones the number of their class. Columns
-        of one likelihood share a block.
+        of the same likelihood share a block.
 
         Args:
-            columns: a `TableEncoder`; or what one is made of: a
+            columns: a `TableEncoder`, or what one is made from: a
                 `pandas.DataFrame`, a mapping of names to kinds, or `Column`s.
-                It is the attribute `table` of the layer.
-            kinds: for a DataFrame, the kinds of columns that are known; those
-                of the others are guessed.
+                The layer keeps the encoder as its attribute `table`.
+            kinds: for a DataFrame, the kinds of columns that are known; the
+                others are guessed.
             continuous: the likelihood of continuous and positive columns:
                 `"normal"`, `"huber"`, `"student_t"`, `"laplace"` or
-                `"barron"`; or a function of a number of columns to a layer over
-                them, such as the class of the layer.
-            count: that of counts: `"negative_binomial"`, `"poisson"`, or
-                either with `"zero_inflated_"` before it; or a function.
+                `"barron"`; or a function from a number of columns to a layer
+                over them, such as the class of the layer.
+            count: the likelihood of counts: `"negative_binomial"`, `"poisson"`,
+                or either with `"zero_inflated_"` before it; or a function.
             likelihoods: names of columns to likelihoods that differ from these.
             verbose: whether to print the kinds, if some were guessed.
             **kwargs: of `keras.layers.Layer`.
@@ -155,7 +155,8 @@ class Composite(DistributionLayer):
             The layer, over `[table.width]`.
 
         Raises:
-            ImportError: if pandas is not installed and `columns` are no table.
+            ImportError: if pandas is not installed and `columns` is a
+                DataFrame.
             TypeError, ValueError: if columns, kinds or likelihoods do not fit;
                 see `TableEncoder`.
 
@@ -204,7 +205,7 @@ class Composite(DistributionLayer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         check_width(self, input_shape, self.num_parameters)
         for block, size in zip(self.blocks, self._sizes, strict=True):
-            # A block that is loaded comes built.
+            # A loaded block is built already.
             if not block.built:
                 block.build((*input_shape[:-1], size))
 
@@ -234,7 +235,7 @@ class Composite(DistributionLayer):
     def call(
         self, inputs: Tensor, training: bool | None = None
     ) -> tfd.Distribution:
-        # With `training` in the signature Keras passes it on to the blocks.
+        # Keras passes `training` to the blocks, since it is in the signature.
         return super().call(inputs)
 
     def get_config(self) -> dict[str, Any]:

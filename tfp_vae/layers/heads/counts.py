@@ -15,7 +15,7 @@ __all__ = [
     "IndependentZeroInflatedPoisson",
 ]
 
-# A number of failures need not be whole; TFP would check that it is.
+# A number of failures need not be whole, but TFP checks that it is.
 _negative_binomial = functools.partial(
     tfd.NegativeBinomial, require_integer_total_count=False
 )
@@ -26,7 +26,7 @@ def _zero_inflated(
 ) -> tfd.Distribution:
     """A mixture of a point at 0, with these log-odds, and a distribution."""
     # TFP gives the point and the distribution the logits l and -l, so that l is
-    # half the log-odds. Probabilities would lose 1 - p for p near 1.
+    # half the log-odds. With probabilities, 1 - p would be lost for p near 1.
     return tfd.Inflated(
         distribution,
         inflated_loc_logits=0.5 * zero_logits,
@@ -47,8 +47,8 @@ class IndependentPoisson(IndependentLayer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: logarithms of the rates, a rate being the expected count; flat
-            or channels last.
+        inputs: logarithms of the rates (expected counts); flat or channels
+            last.
 
     Returns:
         `tfd.Independent(tfd.Poisson)` over `event_shape`, of float dtype.
@@ -123,8 +123,8 @@ class IndependentZeroInflatedPoisson(IndependentLayer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: logarithms of the rates, then log-odds of a drop-out, sigmoid(l)
-            its probability; flat or channels last.
+        inputs: logarithms of the rates, then log-odds l of a drop-out, whose
+            probability is sigmoid(l); flat or channels last.
 
     Returns:
         `tfd.Independent(tfd.Inflated)` over `event_shape`, of float dtype.

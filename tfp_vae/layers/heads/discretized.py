@@ -19,13 +19,13 @@ __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 class DiscretizedLogistic(IndependentLayer):
     """Independent logistic variables, rounded to whole numbers.
 
-    For 8-bit pixels as they are, 0 to 255, of an integer or a floating dtype,
+    For raw 8-bit pixels, 0 to 255, of an integer or a floating dtype,
     and for other whole numbers of many levels: the log-likelihood is that of
     the data themselves, in nats (bits per pixel times log 2). Rescale the
     pixels for the encoder, not for the likelihood.
 
     The network's unit is half the range, h = (high - low) / 2, as in
-    PixelCNN++: an untrained network, whose outputs are about 0, begins in the
+    PixelCNN++: an untrained network, whose outputs are about 0, starts in the
     middle and covers the range.
 
     ```none
@@ -38,8 +38,8 @@ class DiscretizedLogistic(IndependentLayer):
         scale: `"learned"`, `"shared"` (beginning at h) or a number, in levels.
         low: the least level.
         high: the greatest.
-        min_scale: the floor of the scale, in levels. At the default a level
-            can have 0.987 of the mass, and it keeps gradients moderate.
+        min_scale: the floor of the scale, in levels. At the default a level can
+            have 0.987 of the mass, and gradients stay moderate.
         convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
@@ -99,11 +99,11 @@ class DiscretizedLogistic(IndependentLayer):
 class DiscretizedLogisticMixture(DiscretizedLogistic):
     """Independent mixtures of rounded logistic variables.
 
-    As `DiscretizedLogistic`, for pixels that are one of several things: the
-    likelihood of PixelCNN++, except that the channels of a pixel are
+    Like `DiscretizedLogistic`, for pixels with several modes: the likelihood of
+    PixelCNN++, except that the channels of a pixel are
     independent given z.
 
-    Component c of K begins in the middle of the c-th of K equal parts of the
+    Component c of K starts in the middle of the c-th of K equal parts of the
     range, so that the components differ from the start:
 
     ```none
@@ -122,8 +122,8 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
 
     Call arguments:
         inputs: logits of the components, then locations, then raw scales if
-            learned; flat or channels last. The components of an element lie
-            side by side.
+            learned; flat or channels last. The components of an element are
+            adjacent.
 
     Returns:
         `tfd.Independent(tfd.MixtureSameFamily)` over `event_shape`, of float
@@ -177,7 +177,8 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
 
         Returns:
             The width of the layer before, when the parameters come flat. With
-            the channels last it is that for `event_shape[-1]`, in channels.
+            the channels last it is the result for `event_shape[-1]`, in
+            channels.
         """
         return check_num_components(num_components) * super().params_size(
             event_shape, **modes

@@ -26,8 +26,8 @@ class DistributionLambda(DistributionLayer):
             saved with a model it must be a named function registered by
             `keras.saving.register_keras_serializable`: a lambda would have to
             be saved as code.
-        convert_to_tensor_fn: the tensor that other Keras layers take for the
-            distribution; see `DistributionLayer`.
+        convert_to_tensor_fn: the tensor that other Keras layers take instead of
+            the distribution; see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -54,8 +54,7 @@ class DistributionLambda(DistributionLayer):
         convert_to_tensor_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        # The function decides the event shape, which is known once it is
-        # called.
+        # The function decides the event shape, which is known after a call.
         super().__init__((), convert_to_tensor_fn, **kwargs)
         self.make_distribution_fn = make_distribution_fn
 
@@ -72,7 +71,7 @@ class DistributionLambda(DistributionLayer):
     def compute_output_shape(
         self, input_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
-        # What the function makes of a batch of two tells the shapes.
+        # A batch of two, passed to the function, shows the shapes.
         known = [2 if size is None else size for size in input_shape]
         example = self.make_distribution(ops.zeros(known, self.compute_dtype))
         return (

@@ -118,9 +118,9 @@ class IndependentLogistic(LocationScaleLayer):
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class IndependentStudentT(LocationScaleLayer):
-    """Independent Student variables: tails of any weight.
+    """Independent Student-t variables: tails of any weight.
 
-    For real data with gross outliers. `df` = 1 is the Cauchy, infinitely many
+    For real data with gross outliers. `df` = 1 is the Cauchy, `df` = infinity
     the normal. The mean exists for `df > 1`, the variance for `df > 2`: where
     `df` is learned or shared, use the mode.
 
@@ -319,7 +319,7 @@ class IndependentBarron(LocationScaleLayer):
 
 
 def _student_score(u: Tensor, df: Any) -> tuple[Tensor, Tensor]:
-    """`score` of a Student variable with `df` degrees of freedom."""
+    """`score` of a Student-t variable with `df` degrees of freedom."""
     square = ops.square(u)
     w = (df + 1.0) * square / (df + square)
     return w, 2.0 * df * w / (df + square)

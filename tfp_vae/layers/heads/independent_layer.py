@@ -28,25 +28,25 @@ Mode = str | float
 class IndependentLayer(DistributionLayer):
     """The base of layers that act on every element of an event alike.
 
-    A subclass names the parameters of one element in `parameters`, gives those
-    among them that must be positive a default mode in `positive`, and says
-    which distribution they make: `family` is a function that takes them by
-    name, or `element_distribution` is overridden. The result is wrapped in
-    `tfd.Independent`. In place of `positive`, `__init__` may have an argument
-    of the name of the parameter, with its default mode: then `help` and an
+    A subclass names the parameters of one element in `parameters`. It lists
+    those that must be positive in `positive`, each with a default mode. It
+    defines their distribution: by `family`, a function that takes them by name,
+    or by overriding `element_distribution`. The result is wrapped in
+    `tfd.Independent`. Instead of `positive`, `__init__` may have an argument
+    with the name of the parameter and its default mode: then `help` and an
     editor show it.
 
     **Layout.** Parameters come flat, `[..., params_size]`, or with the
     channels last, `[..., *event_shape[:-1], k * event_shape[-1]]`, as a
-    convolution emits them, for k learned parameters an element. Either way the
-    last axis holds the first parameter of all elements, then the second, as in
-    `tfp.layers`.
+    convolution emits them, for k learned parameters per element. In both cases
+    the last axis holds the first parameter of all elements, then the second, as
+    in `tfp.layers`.
 
     **Modes.** Each positive parameter is an argument of the layer: `"learned"`
     (from the network, for each element), `"shared"` (one trainable number for
-    all, beginning at 1), or a number. A scale may also be `"optimal"`, where
+    all, starting at 1), or a number. A scale may also be `"optimal"`, where
     the layer implements `optimal_scale`: one number for all, the
-    maximum-likelihood scale of the batch at hand in training (the optimal
+    maximum-likelihood scale of the current batch in training (the optimal
     sigma-VAE of Rybkin et al., 2021), and its running mean in evaluation. A
     learned or shared parameter is `softplus(x) + min_scale`, so it never
     reaches zero.
@@ -66,8 +66,8 @@ class IndependentLayer(DistributionLayer):
         `tfd.Independent` of batch shape `[...]` over `event_shape`.
 
     Raises:
-        ValueError: for a mode that does not exist, a number or a floor that is
-            not positive, or inputs of the wrong width.
+        ValueError: for an unknown mode, a number or a floor that is not
+            positive, or inputs of the wrong width.
 
     Example:
     ```python
@@ -86,7 +86,7 @@ class IndependentLayer(DistributionLayer):
     family: Callable[..., tfd.Distribution] | None = None
     parameters: tuple[str, ...] = ()
     positive: dict[str, Mode] = {}
-    # Those in `positive` that may be the number 0.
+    # The parameters in `positive` that may be the number 0.
     may_be_zero: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class IndependentLayer(DistributionLayer):
             **kwargs: of the next class.
 
         Raises:
-            TypeError: if `positive` of the subclass says something else.
+            TypeError: if `positive` of the subclass has another default.
         """
         super().__init_subclass__(**kwargs)
         arguments = inspect.signature(cls.__init__).parameters
@@ -132,7 +132,7 @@ class IndependentLayer(DistributionLayer):
 
     @classmethod
     def _checked(cls, modes: dict[str, Any]) -> dict[str, Mode]:
-        """The modes, if each is one that exists."""
+        """The modes, if all of them are valid."""
         has_optimum = cls.optimal_scale is not IndependentLayer.optimal_scale
         for name, mode in modes.items():
             if name not in cls.positive:
@@ -174,8 +174,8 @@ class IndependentLayer(DistributionLayer):
         if family is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must build the distribution of one "
-                "element: set `family` to what takes its parameters by name, "
-                "or override element_distribution(self, <its parameters>)."
+                "element: set `family` to a function of its parameters by "
+                "name, or override element_distribution(self, <parameters>)."
             )
         return family(*args, **kwargs)
 
@@ -250,7 +250,7 @@ class IndependentLayer(DistributionLayer):
             self.event_shape
         ):
             return False
-        # The width too: a batch may have the shape of an event.
+        # Compares the width too: a batch may have the shape of an event.
         channels = self._params_per_element(self.modes) * self.event_shape[-1]
         expected = (*self.event_shape[:-1], channels)
         return input_shape[-len(expected) :] == expected
@@ -291,7 +291,7 @@ class IndependentLayer(DistributionLayer):
         return ""
 
     def _switched(self, names: tuple[str, ...]) -> dict[str, Mode]:
-        """Modes of another width: learned, or not learned."""
+        """Modes of another width: learned and not learned swapped."""
         return {
             name: "shared" if self.modes[name] == "learned" else "learned"
             for name in names
@@ -309,7 +309,7 @@ class IndependentLayer(DistributionLayer):
         return (*batch, *self.event_shape)
 
     def _raw_parameters(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Splits the inputs into one tensor `[..., *event]` a parameter."""
+        """Splits the inputs into one tensor `[..., *event]` per parameter."""
         names = self._learned(self.modes)
         shape = tuple(inputs.shape)
         self._split_shape(shape)
@@ -366,7 +366,7 @@ class IndependentLayer(DistributionLayer):
 
 
 def _forgotten(layer: str, choices: list[dict[str, Mode]]) -> str:
-    """The end of the message for a width that is that of other modes."""
+    """The end of the message for a width that belongs to other modes."""
     words = {"learned": "'learned'", "shared": "'shared' or a number"}
     meant = "; or for ".join(
         " and ".join(

@@ -12,8 +12,8 @@ __all__ = ["LocationScaleLayer"]
 class LocationScaleLayer(IndependentLayer):
     """The base of layers for densities f((y - loc) / scale) / scale.
 
-    `score` is all that a subclass adds to those of `IndependentLayer`; the
-    optimal scale follows from it.
+    A subclass needs only `score` in addition to what `IndependentLayer` asks
+    for; the optimal scale follows from it.
 
     Args:
         event_shape: int or tuple of ints.
@@ -30,8 +30,8 @@ class LocationScaleLayer(IndependentLayer):
         `tfd.Independent` over `event_shape`.
 
     Raises:
-        ValueError: see `IndependentLayer`; or if with `scale="optimal"` another
-            parameter is not a number.
+        ValueError: see `IndependentLayer`; or, with `scale="optimal"`, if
+            another parameter is not a number.
     """
 
     parameters: tuple[str, ...] = ("loc", "scale")
@@ -53,13 +53,13 @@ class LocationScaleLayer(IndependentLayer):
         for name, mode in self.modes.items():
             if name != "scale" and isinstance(mode, str):
                 raise ValueError(
-                    "An optimal scale is worked out for a known threshold or "
+                    "An optimal scale is computed for a known threshold or "
                     f'shape: with scale="optimal", {name} must be a number. '
                     f"Received: {name}={mode!r}."
                 )
 
     def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """What the maximum-likelihood scale depends on.
+        """The function that decides the maximum-likelihood scale.
 
         Args:
             u: absolute residuals in units of the scale, any shape.

@@ -1,4 +1,4 @@
-"""A layer between the diagonal and the full Gaussian over vectors."""
+"""A Gaussian over vectors, between diagonal and full covariance."""
 
 from typing import Any
 
@@ -28,8 +28,8 @@ class LowRankMultivariateNormal(VectorLayer):
         event_size: int, the length d of the vector.
         rank: int, the number r of columns of U.
         min_scale: the floor of s, in the units of the data. The relative error
-            of a log density in float32 is about 1e-7 (|U| / s)**2, hence a
-            floor higher than elsewhere.
+            of a log density in float32 is about 1e-7 (|U| / s)**2, so this
+            floor is higher than in other layers.
         convert_to_tensor_fn: see `DistributionLayer`.
         **kwargs: of `keras.layers.Layer`.
 
@@ -90,7 +90,7 @@ def _check_rank(rank: Any) -> int:
     if isinstance(rank, bool) or not (isinstance(rank, int) and rank >= 1):
         raise ValueError(
             "The rank is the number of columns of U: a whole number, at least "
-            "one. Without any, take MultivariateNormalDiag. Received: "
+            "one. For rank 0, take MultivariateNormalDiag. Received: "
             f"rank={rank!r}."
         )
     return rank

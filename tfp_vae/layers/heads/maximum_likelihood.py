@@ -11,11 +11,11 @@ from tfp_vae.substrate import Tensor
 
 __all__ = ["maximum_likelihood_scale"]
 
-# Newton's method stops at a step of this size in log scale: the next one would
+# Newton's method stops at a step of this size in log scale: the next step would
 # be about its square.
 _LAST_STEP = {"float64": 1e-7}
 _LAST_STEP_OTHERWISE = 1e-5
-# More than bisection would need from the smallest scale to the largest.
+# More steps than bisection needs from the smallest scale to the largest.
 _MAX_STEPS = 60
 
 
@@ -32,10 +32,10 @@ def maximum_likelihood_scale(
     ```
 
     w must rise from 0. The equation is solved for log s by Newton's method on
-    its logarithm. With heavy tails w saturates, and its slope says nothing: the
-    root is kept between bounds, and a step that would leave them is replaced by
-    bisection. Where w never reaches 1, as in a Cauchy with more than half of
-    the residuals zero, the likelihood has no maximum and the answer is the
+    its logarithm. With heavy tails w saturates, and its slope is useless: the
+    root is kept between bounds, and bisection replaces a step that would leave
+    them. Where w never reaches 1, as in a Cauchy with more than half of
+    the residuals zero, the likelihood has no maximum and the result is the
     floor.
 
     Args:
@@ -69,8 +69,8 @@ def maximum_likelihood_scale(
         too_small = w > 1.0
         low = ops.where(too_small, log_scale, low)
         high = ops.where(too_small, high, log_scale)
-        # Infinite or NaN where w or its slope vanish or overflow, which is not
-        # between the bounds.
+        # Where w or its slope vanish or overflow this is infinite or NaN, and
+        # so not between the bounds.
         newton = log_scale + ops.log(w) * w / slope
         within = ops.logical_and(newton >= low, newton <= high)
         new = ops.where(within, newton, 0.5 * (low + high))

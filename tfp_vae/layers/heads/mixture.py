@@ -28,7 +28,7 @@ __all__ = [
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class MixtureSameFamily(DistributionLayer):
-    """A mixture of distributions that one layer makes.
+    """A mixture of distributions from one layer.
 
     ```none
     p(y) = sum_k w_k p_k(y),    w = softmax(logits),    k = 1, ..., K
@@ -110,12 +110,12 @@ class MixtureSameFamily(DistributionLayer):
         )
 
     def _component_shape(self, width: Any) -> tuple[int, ...]:
-        """What follows the batch in the inputs of the component layer."""
+        """The shape after the batch in the inputs of the component layer."""
         size = width // self.num_components - 1
         inner: tuple[int, ...] = ()
         if isinstance(self.component_layer, IndependentLayer):
-            # Channels last, since K components before flat parameters could be
-            # mistaken for the K rows of an event.
+            # Channels last, since with flat parameters the K components could
+            # be mistaken for the K rows of an event.
             inner = self.component_layer.event_shape[:-1]
         return (self.num_components, *inner, size // math.prod(inner))
 
@@ -244,8 +244,7 @@ class MixtureNormal(_MixtureOfIndependent):
 
     Call arguments:
         inputs: `[..., K * (1 + 2 n)]` for events of n elements: the logits,
-            then for one component after the other its locations and its raw
-            scales.
+            then the locations and raw scales of one component after the other.
 
     Returns:
         `tfd.MixtureSameFamily` of batch shape `[...]` over `event_shape`.
@@ -292,8 +291,8 @@ class CategoricalMixtureOfOneHotCategorical(MixtureSameFamily):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `[..., K * (1 + d)]`: the logits of the components, then for
-            one component after the other those of its classes.
+        inputs: `[..., K * (1 + d)]`: the logits of the components, then the
+            class logits of one component after the other.
 
     Returns:
         `tfd.MixtureSameFamily` of batch shape `[...]`, event shape `[d]`, of

@@ -1,4 +1,4 @@
-"""A likelihood whose scale is the best one for the data it is given."""
+"""A likelihood whose scale is the best one for its data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +15,17 @@ _MOMENTUM = 0.9
 
 
 class OptimalScale(tfd.Distribution):
-    """`Independent` of a location-scale family, its scale set by the data.
+    """`Independent` of a location-scale family whose scale the data set.
 
     `log_prob(x)` takes the maximum-likelihood scale of the residuals x - loc of
-    the whole batch, and moves a running mean of it. No gradient flows through
-    the scale: at an optimum it would be zero. All else is as in `distribution`,
-    whose scale is the running mean.
+    the whole batch, and updates a running mean of it. No gradient flows through
+    the scale: at an optimum it would be zero. All other methods are those of
+    `distribution`, whose scale is the running mean.
 
     Args:
         distribution: `tfd.Independent` of a family with `loc` and `scale`.
         optimal_scale: function of residuals, `[..., B, *event]`, to a scalar.
-        running_scale: the variable to move.
+        running_scale: the variable to update.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ __all__ = ["IndependentGamma", "IndependentLogNormal"]
 class IndependentGamma(IndependentLayer):
     """Independent gamma variables: relative error as a likelihood.
 
-    For positive data whose standard deviation is in proportion to their mean:
+    For positive data whose standard deviation is proportional to their mean:
     intensities, durations. The mean is concentration / rate; a number or
     `"shared"` for the concentration keeps the coefficient of variation,
     1 / sqrt(concentration), the same for all elements.

@@ -18,10 +18,10 @@ _SMALLEST_SQUARE = 1e-12
 
 
 class _PowerSpherical(tfd.PowerSpherical):
-    """TFP's, of which a draw has a finite gradient and a finite density.
+    """TFP's, with a finite gradient and a finite density of a draw.
 
     TFP draws t = m . z as 2 b - 1, with b from a beta distribution, and takes
-    sqrt(1 - t**2), of which the gradient is infinite where t rounds to 1 or -1.
+    sqrt(1 - t**2), whose gradient is infinite where t rounds to 1 or -1.
     """
 
     def _sample_n(self, n: int, seed: Any = None) -> Tensor:
@@ -73,9 +73,9 @@ class PowerSpherical(VectorLayer):
     p(z) proportional to (1 + m . z)**k,   |z| = |m| = 1
     ```
 
-    Like the von Mises-Fisher distribution, which TFP does not reparameterise,
-    but reparameterised. As a posterior its default prior is the uniform
-    distribution on the sphere, from which its KL divergence is exact.
+    It is like the von Mises-Fisher distribution, but reparameterised, which
+    TFP's von Mises-Fisher is not. As a posterior its default prior is the
+    uniform distribution on the sphere, with an exact KL divergence.
 
     Args:
         event_size: int, the length L of the vectors, at least 2.
@@ -84,7 +84,7 @@ class PowerSpherical(VectorLayer):
 
     Call arguments:
         inputs: `[..., event_size + 1]`: the direction, of any length, and the
-            concentration k, of which the softplus is taken.
+            concentration k before its softplus.
 
     Returns:
         `tfd.PowerSpherical`, event shape `[event_size]`.
@@ -117,7 +117,7 @@ class PowerSpherical(VectorLayer):
         direction = params[..., :-1]
         square = ops.sum(direction**2, axis=-1, keepdims=True)
         length = ops.sqrt(ops.maximum(square, _SMALLEST_SQUARE))
-        # Of a vector of zeros the first axis, since a direction is needed.
+        # For a vector of zeros the first axis, since a direction is needed.
         first = ops.one_hot(
             ops.zeros_like(direction[..., 0], dtype="int32"),
             self.event_size,

@@ -30,17 +30,17 @@ class RelaxedOneHotCategorical(DistributionLayer):
     ```
 
     As a posterior its default prior is the uniform categorical distribution;
-    the KL divergence to a categorical prior is that of the categorical
-    distribution with the same logits, exact (Jang et al., 2017). Against a
-    relaxed prior, `tfd.RelaxedOneHotCategorical`, it is the Monte Carlo one of
-    the densities (Maddison et al., 2017).
+    the KL divergence to a categorical prior is the exact one of the categorical
+    distribution with the same logits (Jang et al., 2017). For a relaxed prior,
+    `tfd.RelaxedOneHotCategorical`, it is a Monte Carlo estimate from the
+    densities (Maddison et al., 2017).
 
     Args:
         event_shape: int, the number of classes K; or `(N, K)` for N variables.
-        temperature: a positive number, or a function of the training step (a
+        temperature: a positive number, or a function from the training step (a
             scalar float tensor, from 0) to one, such as
-            `LinearWarmup(10_000, start=1.0, end=0.5)`. The layer counts the
-            steps in which it is in training.
+            `LinearWarmup(10_000, start=1.0, end=0.5)`. The layer counts its
+            training steps.
         straight_through: whether draws are one-hot, with the gradient of the
             relaxed ones.
         convert_to_tensor_fn: see `DistributionLayer`.

@@ -24,12 +24,12 @@ from tfp_vae.tables import Column, TableEncoder
 
 __all__ = ["Likelihood", "table_blocks"]
 
-#: A name, or a function of a number of columns to a layer over them, such as
+#: A name, or a function from a number of columns to a layer over them, such as
 #: the class of a layer.
 Likelihood = str | Callable[[int], DistributionLayer]
 
-# A hundredth of the spread of its column is as exact as a likelihood gets:
-# values that were rounded would take a scale to zero.
+# The floor of a scale, as a share of the spread of its column: without it,
+# rounded values would take the scale to zero.
 _FLOOR = 1e-2
 _NAMED: dict[str, dict[str, Callable[[int], DistributionLayer]]] = {
     "continuous": {
@@ -60,21 +60,21 @@ def table_blocks(
     count: Likelihood,
     likelihoods: Mapping[Any, Likelihood] | None,
 ) -> tuple[list[DistributionLayer], list[list[int]]]:
-    """One block for all columns of one likelihood.
+    """One block for all columns of the same likelihood.
 
     Args:
         table: of the columns.
         continuous: the likelihood of continuous and positive columns.
-        count: that of counts.
-        likelihoods: names of columns to those that differ.
+        count: the likelihood of counts.
+        likelihoods: names of columns to likelihoods that differ from these.
 
     Returns:
         The layers, and for each its columns in x.
 
     Raises:
-        TypeError: if a likelihood makes no distribution layer.
-        ValueError: if a name stands for no likelihood or no column, or a layer
-            is over another number of columns.
+        TypeError: if a likelihood does not make a distribution layer.
+        ValueError: if a likelihood or a column is unknown, or a layer is over
+            another number of columns.
     """
     likelihoods = dict(likelihoods or {})
     by_kind = {"continuous": continuous, "positive": continuous, "count": count}
@@ -85,7 +85,7 @@ def table_blocks(
                 "A likelihood is chosen for columns that are continuous, "
                 "positive or counts. Received: likelihoods with "
                 f"{name!r}, which is {kinds[0] if kinds else 'no column of x'}."
-                " Binary and categorical columns have but one."
+                " Binary and categorical columns have only one."
             )
     groups: dict[Any, list[int]] = {}
     for place, column in enumerate(table.encoded):
@@ -130,8 +130,8 @@ def _block(key: Any, size: int) -> DistributionLayer:
         )
     if block.event_shape != (size,):
         raise ValueError(
-            "The layer of a likelihood is over as many columns as it is asked "
-            f"for. Received: {type(block).__name__} over {block.event_shape} "
-            f"for {size}."
+            "The layer of a likelihood must be over the requested number of "
+            f"columns. Received: {type(block).__name__} over "
+            f"{block.event_shape} for {size}."
         )
     return block

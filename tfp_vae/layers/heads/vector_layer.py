@@ -11,7 +11,7 @@ __all__ = ["VectorLayer"]
 class VectorLayer(DistributionLayer):
     """The common part: an event of one dimension, parameters flat.
 
-    Subclasses bring `params_size(event_size)`.
+    Subclasses define `params_size(event_size)`.
 
     Args:
         event_size: int, the length of the vector.

@@ -15,7 +15,7 @@ __all__ = ["Mixture"]
 
 @keras.saving.register_keras_serializable("tfp_vae")
 class Mixture(PriorLayer):
-    """A mixture of what other layers return; its weights train with them.
+    """A mixture of what other layers return, with trained weights.
 
     ```none
     p(z) = sum_k w_k p_k(z)
@@ -24,8 +24,8 @@ class Mixture(PriorLayer):
     The components may be of different kinds: flows, `TrainableDistribution`s.
 
     Args:
-        components: layers that return distributions over the same event,
-            called as a prior is.
+        components: layers that return distributions over the same event, and
+            are called like a prior.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -33,11 +33,10 @@ class Mixture(PriorLayer):
         context: passed on to the components, or None.
 
     Returns:
-        `tfd.Mixture` of the components' batch shape. At first the weights are
-        equal.
+        `tfd.Mixture` of the components' batch shape. The weights start equal.
 
     Raises:
-        TypeError: if a component is no layer.
+        TypeError: if a component is not a layer.
         ValueError: without components.
 
     Example:

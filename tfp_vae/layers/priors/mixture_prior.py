@@ -32,9 +32,9 @@ class MixturePrior(PriorLayer):
         inputs: None; a prior has no input.
 
     Returns:
-        `tfd.MixtureSameFamily` of batch shape `[]` over `[L]`. At first the
-        weights are equal, the means drawn from the standard normal, and the
-        deviations 1.
+        `tfd.MixtureSameFamily` of batch shape `[]` over `[L]`. At the start the
+        weights are equal, the means are drawn from the standard normal, and the
+        standard deviations are 1.
 
     Raises:
         ValueError: if a size is not a positive int.
@@ -72,7 +72,7 @@ class MixturePrior(PriorLayer):
         self.built = True
 
     def call(self, inputs: None = None) -> tfd.Distribution:
-        # Values, for TFP would hold on to Keras' variables.
+        # Values, since TFP would keep Keras' variables.
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=ops.convert_to_tensor(self.logits)),
             tfd.MultivariateNormalDiag(

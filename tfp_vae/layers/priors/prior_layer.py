@@ -10,7 +10,7 @@ __all__ = ["PriorLayer"]
 
 
 class PriorLayer(keras.layers.Layer):
-    """Returns a mixture over latents, float32 under a mixed precision."""
+    """Returns a mixture over latents, in float32 also in mixed precision."""
 
     def __init__(self, num_components: int, **kwargs: Any) -> None:
         if kwargs.get("dtype") is None:

@@ -25,13 +25,14 @@ class TrainableDistribution(keras.layers.Layer):
     parameter = bijector(weight)
     ```
 
-    by the bijector that TFP's `parameter_properties` name for it: a scale stays
-    positive, a Cholesky factor triangular. A parameter for which TFP names none
-    (a number of trials, a bound that depends on another) stays as it is given.
+    with the bijector that TFP's `parameter_properties` name for it: a scale
+    stays positive, a Cholesky factor triangular. A parameter without such a
+    bijector (a number of trials, a bound that depends on another) keeps its
+    given value.
 
-    All batch dimensions of the parameters become the event: with vectors as
-    parameters it is a distribution over vectors of independent elements, as a
-    prior must be.
+    All batch dimensions of the parameters become the event, as a prior needs:
+    with vectors as parameters it is a distribution over vectors of independent
+    elements.
 
     Args:
         distribution_class: a class of `tfp.distributions` or of
@@ -39,21 +40,21 @@ class TrainableDistribution(keras.layers.Layer):
         trainable: of `keras.layers.Layer`.
         dtype: of the weights, float32 by default.
         name: of the layer.
-        **parameters: of the class, at which training begins: numbers or
-            arrays. Others, such as `validate_args` or the energy of a `Gibbs`,
-            are passed on; a function must be registered to be saved.
+        **parameters: of the class, as initial values: numbers or arrays.
+            Others, such as `validate_args` or the energy of a `Gibbs`, are
+            passed on; a function must be registered to be saved.
 
     Call arguments:
-        inputs: None; it depends on nothing.
+        inputs: None; there is no input.
 
     Returns:
         A distribution of batch shape `[]`.
 
     Raises:
-        TypeError: if the class is none that can be found again by its name, or
-            a parameter is a distribution; on saving, if a function is not
+        TypeError: if the class cannot be found again by its name, or a
+            parameter is a distribution; on saving, if a function is not
             registered with Keras.
-        ValueError: for a parameter that there is not, or a value out of range.
+        ValueError: for an unknown parameter, or a value out of range.
 
     Example:
     ```python
@@ -105,8 +106,8 @@ class TrainableDistribution(keras.layers.Layer):
             raw = ops.convert_to_numpy(bijector.inverse(tensor))
             if not np.isfinite(raw).all():
                 raise ValueError(
-                    f"Training begins at a {key} of "
-                    f"{self.distribution_class.__name__} that it can have. "
+                    f"Training begins at a valid {key} of "
+                    f"{self.distribution_class.__name__}. "
                     f"Received: {key}={value!r}."
                 )
             self.bijectors[key] = bijector
@@ -123,7 +124,7 @@ class TrainableDistribution(keras.layers.Layer):
             key: self.bijectors[key].forward(ops.cast(raw, raw.dtype))
             for key, raw in self.raw.items()
         }
-        # Numbers beside the weights, of the same dtype.
+        # Other numbers get the dtype of the weights.
         fixed = {
             key: np.asarray(value, self.variable_dtype)
             if isinstance(value, (float, list))

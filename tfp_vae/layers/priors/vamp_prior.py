@@ -30,8 +30,8 @@ class VampPrior(PriorLayer):
         initializer: of the pseudo-inputs, before the activation; a Keras
             initializer. Real examples make a good start:
             `prior.pseudo_inputs.assign(x[:K])`.
-        activation: what keeps the pseudo-inputs in the range of the data, such
-            as `"sigmoid"` for pixels in [0, 1]; by default none.
+        activation: keeps the pseudo-inputs in the range of the data, such as
+            `"sigmoid"` for pixels in [0, 1]; by default none.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:

@@ -15,6 +15,7 @@ from keras import ops
 
 from tfp_vae.checks import static_shape
 from tfp_vae.keras_internals import inputs_by_name
+from tfp_vae.latents import ONLY, by_part
 from tfp_vae.substrate import Tensor
 
 __all__ = [
@@ -72,6 +73,7 @@ class Part:
         role: str,
         own: str | None,
         conditions: Iterable[str] = (),
+        z: Any = None,
     ) -> None:
         """Finds out what a layer asks for.
 
@@ -80,7 +82,11 @@ class Part:
             role: "encoder", "decoder" or "prior".
             own: what it is a function of beside conditions, "x", "z" or None.
             conditions: names of those that are given.
+            z: what a decoder is given, where it has several parts: these it may
+                ask for by their names.
         """
+        self._latents = () if z is None else tuple(by_part(z))
+        self._in_order = isinstance(z, tuple)
         self.layer = layer
         self.role = role
         self._own = own
@@ -94,7 +100,9 @@ class Part:
         if inputs is None:
             self._read_signature()
             return
-        names = [self._known(name, inputs) for name in inputs]
+        names = self._latents_of(inputs) or [
+            self._known(name, inputs) for name in inputs
+        ]
         self.required = tuple(names)
         self.expected = {
             name: Entry(tensor.shape, tensor.dtype)
@@ -102,6 +110,27 @@ class Part:
         }
         self._is_dict = inputs.is_dict
         self._keys = tuple(inputs)
+
+    def _latents_of(self, inputs: dict[str, Any]) -> list[str]:
+        """What inputs stand for where z has several parts."""
+        if not self._latents or self._latents == (ONLY,):
+            return []
+        names = list(inputs)
+        if self._in_order:
+            # The parts of a tuple have no names: they come in its order.
+            order = iter(self._latents)
+            return [
+                n if n in self._conditions else next(order, n) for n in names
+            ]
+        unknown = [n for n in names if _NO_NAME.fullmatch(n)]
+        if unknown:
+            raise ValueError(
+                "A decoder names the parts of z that it takes: "
+                f'keras.Input(..., name="{self._latents[0]}"). Received: an '
+                "input without a name, and z of the parts "
+                f"{', '.join(self._latents)}."
+            )
+        return names
 
     def _known(self, name: str, inputs: dict[str, Any]) -> str:
         """The entry that an input of a functional model stands for."""
@@ -130,13 +159,16 @@ class Part:
                 named.append(p)
         named = [p for p in named if p.name not in _NOT_ENTRIES]
         own = self._own
-        if own is None:
+        if named and named[0].name in self._latents:
+            self._first = own = None
+            self.required = ()
+        elif own is None:
             if named and not self._is_nothing(named[0]):
                 self._first = named[0].name
         elif any(p.name == own for p in named[1:]):
             self._first = None  # by its name, wherever it stands
             named = [p for p in named if p.name != own]
-        if self._first is not None or own is None:
+        if self._first is not None or self._own is None:
             named = named[1:]
         self.required += tuple(p.name for p in named if p.default is p.empty)
         self.optional = tuple(p.name for p in named if p.default is not p.empty)
@@ -218,7 +250,7 @@ class Part:
         return self.layer(inputs, **options)
 
     def _refuse_lack_of(self, name: str, entries: dict[str, Any]) -> None:
-        given = sorted(entries.keys() - {"observed", "z", "encoder"})
+        given = sorted(entries.keys() - {"observed", "z", "encoder", ONLY})
         how = {
             "encoder": f'encode({{"x": x, "{name}": ...}})',
             "decoder": f"decode(z, {name}=...) or sample(n, {name}=...)",
@@ -234,6 +266,8 @@ class Part:
         """Looks at shapes and dtypes, which are known while tracing."""
         rows: dict[str, int] = {}
         for name, value in given.items():
+            if keras.tree.is_nested(value):
+                continue  # z of several parts
             shape = static_shape(np.shape(value))
             if shape and shape[0] is not None:
                 rows[name] = shape[0]

@@ -16,6 +16,7 @@ from tfp_vae.checks import in_dtype_of
 from tfp_vae.distributions.observed import Observed
 from tfp_vae.entries import conditions_of, with_x, x_of
 from tfp_vae.evaluation.model import prior_of
+from tfp_vae.latents import parts_at
 from tfp_vae.models.conditions import Entry, fits_entry
 from tfp_vae.models.dry_run import try_shapes
 from tfp_vae.models.nonfinite_guard import all_finite
@@ -204,7 +205,10 @@ def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
         model.compute_terms(with_x(x, target), (posterior, z, likelihood))
         target = in_dtype_of(likelihood, copies(target, samples))
         prior = prior_of(model, posterior, x)
-        return posterior, prior, likelihood, target
+        # The parts of a joint distribution: the functions between them cannot
+        # leave a compiled pass.
+        parts = [parts_at(posterior, z), parts_at(prior, z)]
+        return *parts, likelihood, target
 
     parts = (
         model.encoder,

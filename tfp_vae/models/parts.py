@@ -77,20 +77,35 @@ def check_objective(objective: Any) -> Objective:
     )
 
 
-def check_posterior(posterior: tfd.Distribution) -> None:
+def check_posterior(
+    posterior: tfd.Distribution, training: bool | None = None
+) -> None:
     """Refuses a posterior for which there is a better one, and names it.
 
-    Before training, when the model is put together.
+    That one before training, when the model is put together.
 
     Args:
-        posterior: q(z|x).
+        posterior: q(z|x), or a part of it.
+        training: whether in training.
 
     Raises:
-        ValueError: for the von Mises-Fisher distribution.
+        ValueError: for the von Mises-Fisher distribution; in training, for any
+            other that is not reparameterised.
     """
-    while isinstance(posterior, tfd.Independent):
-        posterior = posterior.distribution
-    if isinstance(posterior, tfd.VonMisesFisher):
+    inner = posterior
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    if (
+        training
+        and not isinstance(inner, tfd.VonMisesFisher)
+        and (posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED)
+    ):
+        raise ValueError(
+            "The posterior must be reparameterised: no gradient of the "
+            "likelihood would reach the encoder through its samples, and "
+            f"nothing would complain. Received: {posterior.name}."
+        )
+    if isinstance(inner, tfd.VonMisesFisher):
         raise ValueError(
             "TFP does not reparameterise VonMisesFisher, so that no gradient "
             "would reach the encoder: take layers.PowerSpherical."

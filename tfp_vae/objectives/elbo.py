@@ -1,13 +1,18 @@
 """The evidence lower bound, for any likelihood, posterior and prior."""
 
+import contextlib
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfp_vae.distributions import factorized_kl_divergence
-from tfp_vae.objectives.batch import Batch
-from tfp_vae.objectives.objective import Objective, Schedule
+from tfp_vae.objectives.batch import Batch, Part
+from tfp_vae.objectives.objective import (
+    Objective,
+    PartSchedule,
+    Schedule,
+)
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor
 
@@ -28,18 +33,21 @@ class ELBO(Objective):
 
     The KL that is reported is always the first. Free bits are counted for each
     latent coordinate i, which takes posterior and prior to be Gaussians of
-    diagonal covariance; any other pair counts as one coordinate.
+    diagonal covariance; any other pair counts as one coordinate. Of a joint
+    posterior each part has a penalty, and may have a weight of its own.
 
     Args:
         beta: the weight of the KL, a number, or a function from the training
             step (a scalar float tensor, from 0) to one, such as
             `LinearWarmup`. A function of your own is saved with the model if it
-            is registered with Keras.
+            is registered with Keras. For joint latents also a dict of them by
+            part.
         kl: `"exact"` (the closed form, an error where none is known),
             `"monte_carlo"` (log q(z|x) - log p(z) at the samples), or `"auto"`
             (the first where it is known, else the second).
         num_samples: how many samples of z a model draws for each example.
-        free_bits: nats for each latent coordinate that cost nothing.
+        free_bits: nats for each latent coordinate that cost nothing; for joint
+            latents also a dict by part.
         capacity: nats that the KL is drawn to, a number or a function of the
             step, or None. Usually with a large `beta` and a `LinearWarmup`.
         gradient: `"standard"`, or `"stl"` (sticking the landing): the KL by
@@ -91,19 +99,21 @@ class ELBO(Objective):
     """
 
     scheduled = ("beta", "capacity")
+    by_part = ("beta",)
 
     def __init__(
         self,
-        beta: Schedule = 1.0,
+        beta: PartSchedule = 1.0,
         kl: str = "auto",
         num_samples: int = 1,
-        free_bits: float = 0.0,
+        free_bits: float | dict[str, float] = 0.0,
         capacity: Schedule | None = None,
         gradient: str = "standard",
         **kwargs: Any,
     ) -> None:
         super().__init__(num_samples, kl, **kwargs)
-        if not free_bits >= 0:
+        by_part = free_bits if isinstance(free_bits, dict) else {"": free_bits}
+        if not all(bits >= 0 for bits in by_part.values()):
             raise ValueError(
                 "free_bits are nats for each latent coordinate, >= 0. "
                 f"Received: free_bits={free_bits!r}."
@@ -119,6 +129,11 @@ class ELBO(Objective):
                 f"their own: take one. Received: free_bits={free_bits!r}, "
                 f"capacity={capacity!r}."
             )
+        if isinstance(beta, dict) and capacity is not None:
+            raise ValueError(
+                "capacity is one for the KL of all parts, and so is its "
+                f"weight. Received: beta={beta!r}, capacity={capacity!r}."
+            )
         if gradient == "stl" and (free_bits or kl == "exact"):
             raise ValueError(
                 'gradient="stl" is one of a Monte Carlo KL: free_bits and '
@@ -132,24 +147,22 @@ class ELBO(Objective):
         self.set_schedules(beta=beta, **weights)
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        kl = batch.kl
+        kl = {name: part.kl for name, part in batch.parts.items()}
         if self.gradient == "stl":
-            kl = -mean_over_first(batch.log_ratio(path_only=True))
+            ratios = batch.log_ratio_parts(path_only=True)
+            kl = {name: -mean_over_first(r) for name, r in ratios.items()}
         if self.free_bits:
-            kl = self._free_bits(batch)
-        elif self.capacity is not None:
-            kl = ops.abs(mean_over_first(kl) - self.at("capacity", batch))
-        log_likelihood = mean_over_first(batch.log_likelihood)
-        return log_likelihood - self.at("beta", batch) * kl, {}
-
-    def _free_bits(self, batch: Batch) -> Tensor:
-        try:
-            coordinates = factorized_kl_divergence(batch.posterior, batch.prior)
-        except NotImplementedError:
-            coordinates = batch.kl[:, None]
-        return ops.sum(
-            ops.maximum(mean_over_first(coordinates), self.free_bits)
-        )
+            bits = self.at_parts("free_bits", batch)
+            kl = {n: _free(part, bits[n]) for n, part in batch.parts.items()}
+        objective = mean_over_first(batch.log_likelihood)
+        if self.capacity is not None:
+            distance = mean_over_first(sum(kl.values())) - self.at(
+                "capacity", batch
+            )
+            return objective - self.at("beta", batch) * ops.abs(distance), {}
+        for name, beta in self.at_parts("beta", batch).items():
+            objective -= beta * kl[name]
+        return objective, {}
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -157,3 +170,13 @@ class ELBO(Objective):
             "free_bits": self.free_bits,
             "gradient": self.gradient,
         }
+
+
+def _free(part: Part, bits: float) -> Tensor:
+    """The penalty of a part with free bits, a scalar."""
+    coordinates = part.kl[:, None]
+    if part.is_closed:
+        with contextlib.suppress(NotImplementedError):
+            each = factorized_kl_divergence(part.posterior, part.prior)
+            coordinates = ops.reshape(each, (-1, each.shape[-1]))
+    return ops.sum(ops.maximum(mean_over_first(coordinates), bits))

@@ -5,6 +5,7 @@ dict of tensors by name, or a tuple. Any other distribution is its own only
 part, whose name is empty. So what is written for parts holds for both.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -250,8 +251,11 @@ def draw(
     if not is_joint(distribution):
         return distribution.sample(sample_shape, seed=seed)
     if _is_vectorized(distribution):
-        return as_latent(distribution.sample(sample_shape, seed=seed))
-    lead: list[Any] = []
+        with warnings.catch_warnings():
+            # That a seed of this kind makes a loop of the draws, on TensorFlow.
+            warnings.filterwarnings("ignore", "Saw Tensor seed")
+            return as_latent(distribution.sample(sample_shape, seed=seed))
+    lead = []
     seeds = [samplers.sanitize_seed(seed)]
 
     def value_of(name: str, part: tfd.Distribution) -> Tensor:

@@ -63,6 +63,7 @@ from tfp_vae.layers.heads.positive import (
 )
 from tfp_vae.layers.heads.power_spherical import PowerSpherical
 from tfp_vae.layers.heads.relaxed_one_hot import RelaxedOneHotCategorical
+from tfp_vae.layers.joint import Joint
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
@@ -113,6 +114,7 @@ __all__ = [
     "IndependentZeroInflatedPoisson",
     "InverseAutoregressive",
     "InvertibleLinear",
+    "Joint",
     "KLDivergenceAddLoss",
     "KLDivergenceRegularizer",
     "LowRankMultivariateNormal",

@@ -346,21 +346,25 @@ def check_used(parts: list[Part], conditions: Iterable[str]) -> None:
         )
 
 
-def known_entries(parts: list[Part]) -> dict[str, Entry] | None:
+def known_entries(
+    parts: list[Part], latents: Iterable[str]
+) -> dict[str, Entry] | None:
     """Shapes and dtypes of all entries, where the parts tell.
 
     Args:
         parts: those of the model.
+        latents: names of the parts of z, which are no entries.
 
     Returns:
         Entries by name, x among them; None if data must be seen first.
     """
     known: dict[str, Entry] = {}
     needed = {"x"}
+    other = {"z", "observed", *latents}
     for part in parts:
-        needed |= part.needed - {"z", "observed"}
+        needed |= part.needed - other
         for name, entry in part.expected.items():
-            if name not in ("z", "observed"):
+            if name not in other:
                 known.setdefault(name, entry)
     if needed - known.keys() or any(map(_NO_NAME.fullmatch, needed)):
         return None

@@ -20,8 +20,6 @@ from tfp_vae.layers import (
 from tfp_vae.objectives import (
     ELBO,
     IWAE,
-    BetaTCVAE,
-    InfoVAE,
     LinearWarmup,
     RenyiBound,
 )

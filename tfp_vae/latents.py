@@ -17,8 +17,8 @@ __all__ = [
     "ONLY",
     "as_latent",
     "by_part",
-    "closed_parts",
     "draw",
+    "graph_of",
     "has_batch",
     "is_joint",
     "latent_of",
@@ -169,8 +169,15 @@ def _is_vectorized(joint: tfd.Distribution) -> bool:
     return joint.batch_ndims is not None
 
 
-def _graph(joint: tfd.Distribution) -> dict[str, tuple[str, ...]] | None:
-    """The parents of each part, in the order of drawing, where TFP tells."""
+def graph_of(joint: tfd.Distribution) -> dict[str, tuple[str, ...]] | None:
+    """The parents of each part, where TFP tells.
+
+    Args:
+        joint: a joint distribution.
+
+    Returns:
+        Names by name, in the order of drawing; None where they are not known.
+    """
     if isinstance(joint, tfd.JointDistributionNamed):
         return dict(joint.resolve_graph())
     return None
@@ -195,7 +202,7 @@ def trace(
     Raises:
         TypeError: if a part is not a distribution, or joint itself.
     """
-    graph = _graph(joint)
+    graph = graph_of(joint)
     names = None if graph is None else list(graph)
     found: dict[str, tuple[tfd.Distribution, Tensor]] = {}
     model = joint._model_coroutine()
@@ -222,6 +229,15 @@ def trace(
             item = model.send(value)
         except StopIteration:
             return found
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "The functions of a joint distribution are given parts of "
+                "shape [B, *latent], and where several samples are drawn for "
+                "each example, [S, B, *latent]. Received: an error of the "
+                f"function after the part {name!r} of shape "
+                f"{tuple(value.shape)}: {str(error)[:500]} Wrap networks between the parts in "
+                "layers.OverSamples, or make the distribution by layers.Joint."
+            ) from error
 
 
 def draw(
@@ -405,50 +421,3 @@ def rows_of_posterior(posterior: tfd.Distribution) -> Any:
     if None in tuple(first.batch_shape):
         return first.batch_shape_tensor()[0]
     return first.batch_shape[0]
-
-
-def closed_parts(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    q: dict[str, tfd.Distribution],
-    p: dict[str, tfd.Distribution],
-) -> set[str]:
-    """The parts whose KL may be taken in closed form at the drawn parents.
-
-    ```none
-    KL_i = E_q[log q(z_i | parents in q) - log p(z_i | parents in p)]
-    ```
-
-    The expectation over z_i is that of the closed form only if its parents in
-    the prior tell nothing more of z_i: if none of them was drawn from z_i. In a
-    top-down posterior all parts are so; in a bottom-up one, where z_2 is drawn
-    from z_1, the part z_1 with its prior p(z_1|z_2) is not. Which part depends
-    on which is known for a `JointDistributionNamed`; of any other, a part may
-    depend on all before.
-
-    Args:
-        posterior: q(z|x).
-        prior: p(z).
-        q: the parts of the posterior, in the order of drawing.
-        p: those of the prior.
-
-    Returns:
-        Names.
-    """
-    if not is_joint(posterior):
-        return {ONLY}
-    q_graph = _graph(posterior) or _each_on_all_before(q)
-    p_graph = _graph(prior) or _each_on_all_before(p)
-    ancestors: dict[str, set[str]] = {}
-    for name, parents in q_graph.items():
-        ancestors[name] = set(parents).union(*(ancestors[n] for n in parents))
-    return {
-        name
-        for name in q
-        if not any(name in ancestors[parent] for parent in p_graph[name])
-    }
-
-
-def _each_on_all_before(parts: Any) -> dict[str, tuple[str, ...]]:
-    names = list(parts)
-    return {name: tuple(names[:i]) for i, name in enumerate(names)}

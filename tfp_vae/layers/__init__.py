@@ -68,6 +68,7 @@ from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
+from tfp_vae.layers.over_samples import OverSamples
 from tfp_vae.layers.priors import (
     Mixture,
     MixturePrior,
@@ -128,6 +129,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "NormalizingFlow",
     "OneHotCategorical",
+    "OverSamples",
     "Permutation",
     "PowerSpherical",
     "RelaxedOneHotCategorical",

@@ -88,8 +88,8 @@ class Joint(keras.layers.Layer):
             is_constant = i == 0 and isinstance(part, tfd.Distribution)
             if not is_constant and not isinstance(part, keras.layers.Layer):
                 raise TypeError(
-                    "The parts of a Joint are layers that return distributions; "
-                    "the first one may be a distribution. Received: "
+                    "The parts of a Joint are layers that return "
+                    "distributions; the first may be a distribution. Received: "
                     f"{name}={part!r}."
                 )
         self.parts = dict(parts)

@@ -5,14 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.models.conditions import (
-    Entry,
-    Part,
-    as_rows,
-    check_used,
-    known_entries,
-)
 from tfp_vae.latents import by_part, draw, is_joint
+from tfp_vae.models.condition_rows import as_rows
+from tfp_vae.models.conditions import Entry, Part, check_used, known_entries
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = ["Conditional"]

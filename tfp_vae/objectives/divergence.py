@@ -8,8 +8,9 @@ from keras import ops
 from tfp_vae.checks import check_densities
 from tfp_vae.distributions import kl_divergence
 from tfp_vae.latents import (
+    ONLY,
     by_part,
-    closed_parts,
+    graph_of,
     is_joint,
     parts_at,
     rows_of_posterior,
@@ -17,7 +18,7 @@ from tfp_vae.latents import (
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd
 
-__all__ = ["Part", "divergence", "divergences"]
+__all__ = ["Part", "closed_parts", "divergence", "divergences"]
 
 
 class Part(NamedTuple):
@@ -29,7 +30,7 @@ class Part(NamedTuple):
         z: its draws, `[B, *latent]` or `[S, B, *latent]`, or None.
         kl: `[B]`, nats.
         is_closed: whether the KL may be taken in closed form at the parents
-            that were drawn; see `latents.closed_parts`.
+            that were drawn; see `closed_parts`.
     """
 
     posterior: tfd.Distribution
@@ -160,3 +161,50 @@ def _mean_of_draws(values: Tensor, like: Tensor) -> Tensor:
     if len(values.shape) == 2:
         return mean_over_first(values)
     return values if len(values.shape) else values + ops.zeros_like(like)
+
+
+def closed_parts(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    q: dict[str, tfd.Distribution],
+    p: dict[str, tfd.Distribution],
+) -> set[str]:
+    """The parts whose KL may be taken in closed form at the drawn parents.
+
+    ```none
+    KL_i = E_q[log q(z_i | parents in q) - log p(z_i | parents in p)]
+    ```
+
+    The expectation over z_i is that of the closed form only if its parents in
+    the prior tell nothing more of z_i: if none of them was drawn from z_i. In a
+    top-down posterior all parts are so; in a bottom-up one, where z_2 is drawn
+    from z_1, the part z_1 with its prior p(z_1|z_2) is not. Which part depends
+    on which is known for a `JointDistributionNamed`; of any other, a part may
+    depend on all before.
+
+    Args:
+        posterior: q(z|x).
+        prior: p(z).
+        q: the parts of the posterior, in the order of drawing.
+        p: those of the prior.
+
+    Returns:
+        Names.
+    """
+    if not is_joint(posterior):
+        return {ONLY}
+    q_graph = graph_of(posterior) or _each_on_all_before(q)
+    p_graph = graph_of(prior) or _each_on_all_before(p)
+    ancestors: dict[str, set[str]] = {}
+    for name, parents in q_graph.items():
+        ancestors[name] = set(parents).union(*(ancestors[n] for n in parents))
+    return {
+        name
+        for name in q
+        if not any(name in ancestors[parent] for parent in p_graph[name])
+    }
+
+
+def _each_on_all_before(parts: Any) -> dict[str, tuple[str, ...]]:
+    names = list(parts)
+    return {name: tuple(names[:i]) for i, name in enumerate(names)}

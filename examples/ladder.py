@@ -35,7 +35,7 @@ def mlp(*heads: keras.layers.Layer) -> keras.Sequential:
 
 
 @keras.saving.register_keras_serializable("ladder")
-class TopDown(keras.layers.Layer):
+class TopDown(keras.Model):
     """The prior p(z2) p(z1|z2)."""
 
     def __init__(self, **kwargs: object) -> None:
@@ -62,7 +62,7 @@ def product(p, q):
 
 
 @keras.saving.register_keras_serializable("ladder")
-class Ladder(keras.layers.Layer):
+class Ladder(keras.Model):
     """The posterior q(z2|x) q(z1|z2, x)."""
 
     def __init__(self, top_down: TopDown, **kwargs: object) -> None:
@@ -98,7 +98,7 @@ def models(pixels: int, steps: int) -> dict[str, VAE]:
     z1 = keras.Input((Z1,), name="z1")
     decoder = keras.Model(z1, mlp(Head(IndependentBernoulli(pixels)))(z1))
     top_down = TopDown()
-    warm_up = ELBO(beta={"z1": 1.0, "z2": LinearWarmup(steps // 4)})
+    warm_up = ELBO(beta={"z1": 1.0, "z2": LinearWarmup(steps / 4)})
     return {
         "ladder": VAE(
             Ladder(top_down), decoder, top_down, objective=warm_up, seed=0

@@ -16,10 +16,13 @@ from tfp_vae.layers import (
     IndependentNormal,
     Joint,
     MultivariateNormalDiag,
+    OverSamples,
 )
 from tfp_vae.objectives import (
     ELBO,
     IWAE,
+    BetaTCVAE,
+    InfoVAE,
     LinearWarmup,
     RenyiBound,
 )
@@ -346,3 +349,112 @@ def test_training_saving_and_loading(functional, tmp_path):
         np.testing.assert_allclose(mean, found["z_mean"][name], rtol=1e-5)
     loaded.fit(X, epochs=1, verbose=0)
     assert loaded.sample(3).shape == (3, D)
+
+
+def test_training_moves_all_parts():
+    vae = trainable()
+    vae(X)
+    before = [ops.convert_to_numpy(w) for w in vae.trainable_variables]
+    vae.fit(X, epochs=1, verbose=0)
+    for old, new in zip(before, vae.trainable_variables, strict=True):
+        new = ops.convert_to_numpy(new)
+        assert np.isfinite(new).all()
+        assert (new != old).any(), new.shape
+
+
+@pytest.mark.parametrize(
+    "objective", [ELBO(gradient="stl"), IWAE(3, gradient="dreg")]
+)
+@pytest.mark.parametrize("form", ["top_down", "bottom_up"])
+def test_no_noise_is_left_at_the_exact_posterior(form, objective):
+    """All parameters of the posterior act through the draws alone."""
+    vae = model(form, objective)
+    vae.compile(keras.optimizers.SGD(1.0))
+    vae.fit(X, epochs=1, verbose=0)
+    # Rounding of sums of some tens of numbers; 0.1 to 1 with "standard".
+    offset = ops.convert_to_numpy(vae.encoder.offset)
+    np.testing.assert_allclose(offset, 0.0, atol=2e-5)
+
+
+@keras.saving.register_keras_serializable("tests.joint")
+class ByName(keras.layers.Layer):
+    """A decoder that asks for parts, and for a condition."""
+
+    def call(self, z1, label, z2=None):
+        assert z2 is not None
+        mean = ops.concatenate([z1, z2[..., :1]], -1) + label[:, None]
+        return tfd.Independent(tfd.Normal(mean, 1.0), 1)
+
+
+def test_conditions_gaps_and_a_discrepancy():
+    x = np.array(X)
+    x[0, 0] = np.nan
+    data = {"x": x, "label": np.arange(6, dtype="float32")}
+    encoder, prior = trainable().encoder, trainable().prior
+    vae = VAE(
+        encoder,
+        ByName(),
+        prior,
+        objective=InfoVAE(lambda_=2.0, num_samples=2),
+        missing_values=np.nan,
+    )
+    vae.compile("adam")
+    logs = vae.fit(data, epochs=1, verbose=0).history
+    assert np.isfinite([logs[n][0] for n in ("loss", "mmd", "kl_z1")]).all()
+    filled = vae.impute(data, num_samples=20)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[1:], X[1:])
+    assert vae.sample(2, label=1.0).shape == (2, D)
+
+
+def terms_of(encoder=None, decoder=None, prior=None, objective=None):
+    vae = VAE(
+        encoder or Encoder(),
+        decoder or Decoder(),
+        prior or Prior(),
+        objective=objective,
+    )
+    return vae.compute_terms(X, vae(X))
+
+
+def test_refusals():
+    def of(**parts):
+        class Other(keras.layers.Layer):
+            def call(self, x=None):
+                return tfd.JointDistributionNamed(parts)
+
+        return Other()
+
+    unit = tfd.MultivariateNormalDiag(ops.zeros(L2), ops.ones(L2))
+    with pytest.raises(ValueError, match="parts of the same names"):
+        terms_of(prior=of(z2=unit, z3=unit))
+    with pytest.raises(ValueError, match="of the part 'z1' a posterior over"):
+        terms_of(prior=of(z2=unit, z1=unit))
+    with pytest.raises(ValueError, match="both joint distributions"):
+        terms_of(prior=unit)
+    with pytest.raises(ValueError, match="a dict of one for each"):
+        terms_of(objective=ELBO(beta={"z1": 1.0}))
+    with pytest.raises(NotImplementedError, match="Total correlation"):
+        terms_of(objective=BetaTCVAE(6))
+    unnamed = keras.Sequential([keras.Input((L1,)), Head(IndependentNormal(D))])
+    with pytest.raises(ValueError, match="names the parts of z"):
+        terms_of(decoder=unnamed)
+
+    class Rigid(keras.layers.Layer):
+        def __init__(self, wrap=lambda network: network):
+            super().__init__()
+            z2 = keras.Input((L2,))
+            head = Head(MultivariateNormalDiag(L1))
+            self.network = wrap(keras.Model(z2, head(z2)))
+            self.built = True
+
+        def call(self, x=None):
+            return tfd.JointDistributionNamed(
+                {"z2": unit, "z1": lambda z2: self.network(z2)}
+            )
+
+    terms_of(prior=Rigid())
+    with pytest.raises(ValueError, match="OverSamples"):
+        terms_of(prior=Rigid(), objective=IWAE(2))
+    terms = terms_of(prior=Rigid(OverSamples), objective=IWAE(2))
+    assert np.isfinite(ops.convert_to_numpy(terms.objective)).all()

@@ -235,8 +235,9 @@ def trace(
                 "shape [B, *latent], and where several samples are drawn for "
                 "each example, [S, B, *latent]. Received: an error of the "
                 f"function after the part {name!r} of shape "
-                f"{tuple(value.shape)}: {str(error)[:500]} Wrap networks between the parts in "
-                "layers.OverSamples, or make the distribution by layers.Joint."
+                f"{tuple(value.shape)}: {str(error)[:500]} Wrap networks "
+                "between the parts in layers.OverSamples, or make the "
+                "distribution by layers.Joint."
             ) from error
 
 

@@ -6,6 +6,7 @@ arguments of its `call`. A part of one tensor gets x, or z, alone.
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -237,7 +238,11 @@ class Part:
             if self._first is None and self._own is not None:
                 return self.layer(**given, **options)
             first = given.pop(self._first) if self._first else None
-            return self.layer(first, **given, **options)
+            with warnings.catch_warnings():
+                # Networks between the parts of joint latents are called, and
+                # so built, where z is drawn.
+                warnings.filterwarnings("ignore", ".*looks like it has unbuilt")
+                return self.layer(first, **given, **options)
         if len(self.required) == 1 and not self._is_dict:
             return self.layer(given[self.required[0]], **options)
         # All are tensors, as Keras wants them.

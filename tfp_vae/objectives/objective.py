@@ -12,7 +12,7 @@ from tfp_vae.distributions.serialization import (
     deserialize_function,
     serialize_function,
 )
-from tfp_vae.keras_internals import leave_arguments_as_they_are
+from tfp_vae.keras_internals import keep_message, leave_arguments_as_they_are
 from tfp_vae.latents import (
     ONLY,
     as_latent,
@@ -296,6 +296,22 @@ class Objective(keras.layers.Layer):
         prior: tfd.Distribution | None = None,
         z: Any = None,
         training: bool | None = None,
+    ) -> ObjectiveTerms:
+        try:
+            return self._terms(x, posterior, likelihood, prior, z, training)
+        except Exception as error:
+            if is_joint(posterior) or is_joint(prior):
+                keep_message(error)
+            raise
+
+    def _terms(
+        self,
+        x: Tensor,
+        posterior: tfd.Distribution,
+        likelihood: tfd.Distribution,
+        prior: tfd.Distribution | None,
+        z: Any,
+        training: bool | None,
     ) -> ObjectiveTerms:
         checks.check_is_distribution(
             posterior, "the posterior", "MultivariateNormalDiag"

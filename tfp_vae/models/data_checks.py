@@ -174,8 +174,9 @@ def _try_rows(
     def likelihood_of(rows: Any) -> tfd.Distribution:
         return _likelihood(model, data_of(rows), _tensor(target.array[rows]))
 
-    likelihood, samples = likelihood_of(rows), model.objective.num_samples
-    if tuple(likelihood.batch_shape)[:1] != (samples * len(rows),):
+    likelihood = likelihood_of(rows)
+    samples = _samples(likelihood, len(rows))
+    if not samples:
         # The `call` of a subclass, which gives something else than a
         # distribution for each row.
         return
@@ -196,13 +197,19 @@ def _try_rows(
         model.warned_of_values = True
 
 
+def _samples(likelihood: tfd.Distribution, rows: int) -> int:
+    """How many z of each row a likelihood is of; 0 if it is something else."""
+    (size, *_) = (*likelihood.batch_shape, 0)
+    return 0 if size % rows else size // rows
+
+
 def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
     """The likelihood of a few rows, after a pass through the objective too."""
-    samples = model.objective.num_samples
 
     def run(x: Any, target: Tensor) -> tuple[Any, ...]:
         posterior, z, likelihood = model(x)
         model.compute_terms(with_x(x, target), (posterior, z, likelihood))
+        samples = _samples(likelihood, target.shape[0]) or 1
         target = in_dtype_of(likelihood, copies(target, samples))
         prior = prior_of(model, posterior, x)
         # The parts of a joint distribution: the functions between them cannot
@@ -216,7 +223,7 @@ def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
         model.prior,
         model.objective,
         model.missing_model,
-        samples,
+        model.objective.num_samples,
     )
     likelihood = model.dry_run(model, parts, run, x, target)[-2]
     if model.missing_values is None:

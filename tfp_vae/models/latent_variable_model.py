@@ -14,7 +14,6 @@ from tfp_vae.evaluation.model import prior_of
 from tfp_vae.latents import (
     ONLY,
     by_part,
-    draw,
     parts_at,
     rows_of,
     rows_of_posterior,
@@ -204,16 +203,16 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self, x: Any, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
         posterior = self.encode(x, training=training)
-        samples = self.objective.num_samples
         conditions = conditions_of(x)
-        seed = self._next_seed(training)
-        z = draw(posterior, () if samples == 1 else (samples,), seed, keep=True)
+        z = self.objective.draw(posterior, self._next_seed(training))
+        is_enumerated = getattr(self.objective, "enumerate", False)
         for part in parts_at(posterior, z).values():
-            check_posterior(part, training)
-        if samples == 1:
+            check_posterior(part, training and not is_enumerated)
+        if self.objective.num_samples == 1 and not is_enumerated:
             given = accepted(self.decode, conditions)
             return posterior, z, self.decode(z, training=training, **given)
         z = self.objective.latents(z)
+        samples = rows_of(z)
         given = accepted(self.decode, repeated(conditions, samples))
         likelihood = self.decode(as_one_batch(z), training=training, **given)
         return posterior, z, likelihood

@@ -95,6 +95,13 @@ def check_posterior(
     inner = posterior
     while isinstance(inner, tfd.Independent):
         inner = inner.distribution
+    way_out = ""
+    if isinstance(inner, (tfd.Categorical, tfd.OneHotCategorical)):
+        way_out = (
+            " Of a few classes, take the exact expectation, "
+            "ELBO(enumerate=True), or relax them, "
+            "layers.RelaxedOneHotCategorical."
+        )
     if (
         training
         and not isinstance(inner, tfd.VonMisesFisher)
@@ -103,7 +110,7 @@ def check_posterior(
         raise ValueError(
             "The posterior must be reparameterised: no gradient of the "
             "likelihood would reach the encoder through its samples, and "
-            f"nothing would complain. Received: {posterior.name}."
+            f"nothing would complain. Received: {posterior.name}.{way_out}"
         )
     if isinstance(inner, tfd.VonMisesFisher):
         raise ValueError(

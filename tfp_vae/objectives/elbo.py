@@ -8,13 +8,18 @@ from keras import ops
 
 from tfp_vae.distributions import factorized_kl_divergence
 from tfp_vae.objectives.batch import Batch, Part
+from tfp_vae.objectives.enumeration import (
+    check_enumerable,
+    expectation,
+    outcomes,
+)
 from tfp_vae.objectives.objective import (
     Objective,
     PartSchedule,
     Schedule,
 )
 from tfp_vae.reduction import mean_over_first
-from tfp_vae.substrate import Tensor
+from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["ELBO"]
 
@@ -54,6 +59,10 @@ class ELBO(Objective):
             Monte Carlo, and the posterior's parameters act through the samples
             alone, so that the gradient has no noise left where the posterior
             is exact.
+        enumerate: whether the expectation over z is the sum over all K classes
+            of a `OneHotCategorical` or `Categorical` posterior, which need not
+            be reparameterised then. It decodes K times as many rows, and has no
+            noise. z are then the outcomes, `[K, B, *latent]`.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -109,9 +118,17 @@ class ELBO(Objective):
         free_bits: float | dict[str, float] = 0.0,
         capacity: Schedule | None = None,
         gradient: str = "standard",
+        enumerate: bool = False,  # noqa: A002 (the word of the field)
         **kwargs: Any,
     ) -> None:
         super().__init__(num_samples, kl, **kwargs)
+        self.enumerate = enumerate
+        if enumerate and (num_samples != 1 or gradient == "stl"):
+            raise ValueError(
+                "enumerate=True takes each outcome of z once, and draws none. "
+                f"Received: num_samples={num_samples!r}, "
+                f"gradient={gradient!r}. Leave them out."
+            )
         by_part = free_bits if isinstance(free_bits, dict) else {"": free_bits}
         if not all(bits >= 0 for bits in by_part.values()):
             raise ValueError(
@@ -146,6 +163,17 @@ class ELBO(Objective):
         weights = {} if capacity is None else {"capacity": capacity}
         self.set_schedules(beta=beta, **weights)
 
+    def draw(self, posterior: tfd.Distribution, seed: Any) -> Any:
+        if self.enumerate:
+            return outcomes(posterior)
+        return super().draw(posterior, seed)
+
+    def expectation(self, values: Tensor, batch: Batch) -> Tensor:
+        if self.enumerate:
+            check_enumerable(batch.posterior)
+            return expectation(batch.posterior, batch.samples(), values)
+        return super().expectation(values, batch)
+
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         kl = {name: part.kl for name, part in batch.parts.items()}
         if self.gradient == "stl":
@@ -154,7 +182,7 @@ class ELBO(Objective):
         if self.free_bits:
             bits = self.at_parts("free_bits", batch)
             kl = {n: _free(part, bits[n]) for n, part in batch.parts.items()}
-        objective = mean_over_first(batch.log_likelihood)
+        objective = self.expectation(batch.log_likelihood, batch)
         if self.capacity is not None:
             distance = mean_over_first(sum(kl.values())) - self.at(
                 "capacity", batch
@@ -169,6 +197,7 @@ class ELBO(Objective):
             **super().get_config(),
             "free_bits": self.free_bits,
             "gradient": self.gradient,
+            "enumerate": self.enumerate,
         }
 
 

@@ -73,9 +73,9 @@ def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
 
     Returns:
         A distribution of empty batch shape: uniform on the sphere for unit
-        vectors, uniform over the classes for relaxed one-hot vectors, else the
-        standard normal. Of a joint distribution, this of each part,
-        independent of the others.
+        vectors, uniform over the classes for classes, one-hot vectors and
+        relaxed ones, else the standard normal. Of a joint distribution,
+        this of each part, independent of the others.
     """
     if is_joint(posterior):
         z = draw(posterior, seed=tfp_seed(0))
@@ -94,9 +94,17 @@ def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
     prior: tfd.Distribution
     if isinstance(inner, (tfd.PowerSpherical, tfd.VonMisesFisher)):
         prior = tfd.SphericalUniform(size, batch_shape=leading, dtype=dtype)
-    elif isinstance(inner, tfd.RelaxedOneHotCategorical):
+    elif isinstance(
+        inner, (tfd.RelaxedOneHotCategorical, tfd.OneHotCategorical)
+    ):
         zeros = ops.zeros((*leading, size), dtype)
         prior = tfd.OneHotCategorical(logits=zeros, dtype=zeros.dtype)
+    elif isinstance(inner, tfd.Categorical):
+        classes = inner.logits_parameter().shape[-1]
+        prior = tfd.Categorical(
+            logits=ops.zeros((*posterior.event_shape, classes)), dtype=dtype
+        )
+        leading = list(posterior.event_shape)
     else:
         return standard_normal(posterior)
     return tfd.Independent(prior, len(leading)) if leading else prior
@@ -208,6 +216,31 @@ class Objective(keras.layers.Layer):
     def report_names(self) -> tuple[str, ...]:
         """The names in `ObjectiveTerms.reports`."""
         return (*self.reported, *self._moving())
+
+    def draw(self, posterior: tfd.Distribution, seed: Any) -> Any:
+        """The z at which a model decodes.
+
+        Args:
+            posterior: q(z|x), of batch shape `[B]`.
+            seed: of TFP's.
+
+        Returns:
+            `[B, *latent]`, or with several samples `[S, B, *latent]`, by part.
+        """
+        shape = () if self.num_samples == 1 else (self.num_samples,)
+        return draw(posterior, shape, seed, keep=True)
+
+    def expectation(self, values: Tensor, batch: Batch) -> Tensor:
+        """The average of what was worked out at samples of z.
+
+        Args:
+            values: `[S, B]`.
+            batch: the batch, of which the samples are.
+
+        Returns:
+            `[B]`.
+        """
+        return mean_over_first(values)
 
     def latents(self, z: Any) -> Any:
         """Samples of the posterior as the decoder is to see them.
@@ -354,7 +387,7 @@ class Objective(keras.layers.Layer):
         for name, schedule in self._moving().items():
             reports.setdefault(name, self._now(schedule, batch))
         return ObjectiveTerms(
-            mean_over_first(log_likelihood),
+            self.expectation(log_likelihood, batch),
             kl,
             objective,
             reports,

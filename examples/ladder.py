@@ -98,10 +98,15 @@ def models(pixels: int, steps: int) -> dict[str, VAE]:
     z1 = keras.Input((Z1,), name="z1")
     decoder = keras.Model(z1, mlp(Head(IndependentBernoulli(pixels)))(z1))
     top_down = TopDown()
-    warm_up = ELBO(beta={"z1": 1.0, "z2": LinearWarmup(steps / 4)})
+    # As Sonderby et al. (2016): else the decoder soon does without one part.
+    rise = {"z1": LinearWarmup(steps / 2), "z2": LinearWarmup(steps / 2)}
     return {
         "ladder": VAE(
-            Ladder(top_down), decoder, top_down, objective=warm_up, seed=0
+            Ladder(top_down),
+            decoder,
+            top_down,
+            objective=ELBO(beta=rise),
+            seed=0,
         ),
         "plain": VAE(
             mlp(mlp(), Head(MultivariateNormalDiag(Z1))),

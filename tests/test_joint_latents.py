@@ -458,3 +458,14 @@ def test_refusals():
         terms_of(prior=Rigid(), objective=IWAE(2))
     terms = terms_of(prior=Rigid(OverSamples), objective=IWAE(2))
     assert np.isfinite(ops.convert_to_numpy(terms.objective)).all()
+    dense = keras.layers.Dense(L1)
+    for joint in (
+        tfd.JointDistributionNamed(
+            {"z2": unit, "z1": lambda z2: tfd.Normal(dense(z2), 1.0)}
+        ),
+        tfd.JointDistributionSequential(
+            [unit, lambda z2: tfd.Normal(dense(z2), 1.0)]
+        ),
+    ):
+        with pytest.raises(ValueError, match="does not see the layers"):
+            VAE(Encoder(), Decoder(), joint)

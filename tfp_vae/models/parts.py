@@ -1,10 +1,12 @@
 """What a VAE is made of: checked when it is put together."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from tfp_vae.latents import is_joint
 from tfp_vae.layers.distribution_layer import check_no_variables
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
@@ -136,7 +138,31 @@ def check_prior(prior: Any) -> None:
             "The prior is a tfp.distributions object of the running backend, a "
             f"layer that returns one, or None. Received: {prior!r}."
         )
-    check_no_variables(prior, "the prior")
+    if not is_joint(prior):
+        check_no_variables(prior, "the prior")
+        return
+    # Not by asking TFP for variables, which would run the functions.
+    parts = [prior.model] if callable(prior.model) else prior.model
+    for part in parts.values() if isinstance(parts, dict) else parts:
+        if isinstance(part, tfd.Distribution):
+            check_no_variables(part, "the prior")
+        elif _has_layers(part):
+            raise ValueError(
+                "Keras does not see the layers that functions of a joint "
+                "distribution call: their weights would neither train nor be "
+                "saved. Make the prior a layer that holds them and returns "
+                "the distribution from its call, such as layers.Joint. "
+                f"Received: {prior.name}."
+            )
+
+
+def _has_layers(function: Any) -> bool:
+    """Whether a function is, or refers to, a layer with weights to be."""
+    seen: list[Any] = [function, getattr(function, "__self__", None)]
+    if inspect.isfunction(function):
+        used = inspect.getclosurevars(function)
+        seen += [*used.nonlocals.values(), *used.globals.values()]
+    return any(isinstance(value, keras.layers.Layer) for value in seen)
 
 
 def fits(

@@ -11,6 +11,11 @@ from tfp_vae import ELBO, VAE
 from tfp_vae.layers import OneHotCategorical
 from tfp_vae.substrate import tfd
 
+# What TFP's draws of classes say on JAX.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Explicitly requested dtype .*int64"
+)
+
 K, D = 3, 2
 RNG = np.random.default_rng(2)
 MEANS = RNG.normal(size=(K, D)).astype("float32")

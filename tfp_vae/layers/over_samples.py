@@ -86,3 +86,10 @@ class OverSamples(keras.layers.Wrapper):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "event_ndims": self.event_ndims}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "OverSamples":
+        # Keras takes the layer out of the config that it is given.
+        return super().from_config(dict(config), custom_objects)

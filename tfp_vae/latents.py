@@ -272,7 +272,7 @@ def draw(
             # That a seed of this kind makes a loop of the draws, on TensorFlow.
             warnings.filterwarnings("ignore", "Saw Tensor seed")
             return as_latent(distribution.sample(sample_shape, seed=seed))
-    lead = []
+    lead = list[Any]()
     seeds = [samplers.sanitize_seed(seed)]
 
     def value_of(name: str, part: tfd.Distribution) -> Tensor:

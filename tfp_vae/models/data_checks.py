@@ -199,7 +199,7 @@ def _try_rows(
 
 def _samples(likelihood: tfd.Distribution, rows: int) -> int:
     """How many z of each row a likelihood is of; 0 if it is something else."""
-    (size, *_) = (*likelihood.batch_shape, 0)
+    size = [*tuple(likelihood.batch_shape), 0][0]
     return 0 if size % rows else size // rows
 
 

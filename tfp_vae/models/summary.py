@@ -8,7 +8,7 @@ from tfp_vae.entries import x_of
 from tfp_vae.evaluation.model import likelihood_of, prior_of
 from tfp_vae.latents import draw
 from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
-from tfp_vae.objectives import divergence
+from tfp_vae.objectives.divergence import divergence
 from tfp_vae.substrate import Tensor, tfp_seed
 
 __all__ = ["summary"]

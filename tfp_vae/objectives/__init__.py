@@ -3,7 +3,6 @@
 from tfp_vae.objectives.batch import Batch, ObjectiveTerms
 from tfp_vae.objectives.beta_tcvae import BetaTCVAE
 from tfp_vae.objectives.dip_vae import DIPVAE
-from tfp_vae.objectives.divergence import divergence
 from tfp_vae.objectives.elbo import ELBO
 from tfp_vae.objectives.info_vae import (
     MMD,
@@ -40,7 +39,6 @@ __all__ = [
     "RenyiBound",
     "Step",
     "default_prior",
-    "divergence",
     "maximum_mean_discrepancy",
     "standard_normal",
 ]

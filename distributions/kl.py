@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from tfp_vae.distributions.by_sample import BySample
 from tfp_vae.substrate import Tensor, linalg, tfd
 
 __all__ = ["factorized_kl_divergence", "kl_divergence"]
@@ -44,6 +45,13 @@ class _Gaussian(NamedTuple):
 def _as_gaussian(distribution: tfd.Distribution) -> _Gaussian | None:
     """Reads any Gaussian class of TFP, or returns None for anything else."""
     event_shape = tuple(distribution.event_shape)
+    if isinstance(distribution, BySample):
+        found = _as_gaussian(distribution.distribution)
+        if found is None:
+            return None
+        return _Gaussian(
+            *(None if a is None else distribution.by_sample(a) for a in found)
+        )
     inner = distribution
     while isinstance(inner, tfd.Independent):
         inner = inner.distribution
@@ -141,6 +149,10 @@ def kl_divergence(q: tfd.Distribution, p: tfd.Distribution) -> Tensor:
     _check_event_shapes(q, p)
     q_gaussian, p_gaussian = _as_gaussian(q), _as_gaussian(p)
     if q_gaussian is None or p_gaussian is None:
+        if isinstance(q, BySample) and isinstance(p, BySample):
+            return q.by_sample(kl_divergence(q.distribution, p.distribution))
+        if isinstance(q, BySample) and not tuple(p.batch_shape):
+            return q.by_sample(kl_divergence(q.distribution, p))
         return tfd.kl_divergence(q, p)
     if q_gaussian.triangular is None and p_gaussian.triangular is None:
         return ops.sum(_factorized(q_gaussian, p_gaussian), axis=-1)

@@ -13,7 +13,14 @@ DISTRIBUTIONS = pathlib.Path(tfp_vae.distributions.__file__).parent
 
 # From the ground up: a room imports only from the floors below its own.
 STOREYS = [
-    {"substrate", "keras_internals", "arguments", "checks", "reduction"},
+    {
+        "substrate",
+        "keras_internals",
+        "arguments",
+        "checks",
+        "latents",
+        "reduction",
+    },
     {"samples", "warn", "_version"},
     {"entries"},
     {"distributions", "tables", "testing", "training"},

@@ -473,3 +473,31 @@ def test_a_condition_has_the_dtype_and_rank_that_a_subclass_was_built_for():
     # The decoder takes only z.
     with pytest.raises(ValueError, match="used by decoder"):
         vae.sample(2, c=1)
+
+
+def test_a_vamp_prior_of_a_conditional_encoder(tmp_path):
+    labels = np.arange(2, dtype="int32")
+    vae = VAE(
+        linear.ConditionalEncoder(),
+        linear.ConditionalDecoder(),
+        layers.VampPrior(2, linear.D, conditions={"label": labels}),
+    )
+    vae.compile("adam")
+    vae(DATA)
+    z = vae.encode(DATA).sample(seed=tfp_seed(0))
+    pseudo = {"x": numpy(vae.prior.pseudo_inputs), "label": labels}
+    # The mixture of the two posteriors, in float32.
+    each = numpy(vae.encode(pseudo).log_prob(z[:, None]))
+    expected = np.logaddexp(each[:, 0], each[:, 1]) - np.log(2)
+    prior = vae.prior_distribution(vae.encode(DATA))
+    np.testing.assert_allclose(numpy(prior.log_prob(z)), expected, rtol=1e-4)
+    vae.fit(DATA, epochs=1, verbose=0)
+    vae.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    np.testing.assert_allclose(
+        loaded.evaluate(DATA, verbose=0),
+        vae.evaluate(DATA, verbose=0),
+        rtol=1e-5,
+    )
+    with pytest.raises(ValueError, match="one condition for each"):
+        layers.VampPrior(3, linear.D, conditions={"label": labels})

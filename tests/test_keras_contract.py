@@ -131,6 +131,17 @@ def in_a_new_process(code):
     )
 
 
+def test_a_message_is_kept():
+    class Fails(keras.layers.Layer):
+        def call(self, x):
+            error = ValueError("as it is")
+            keras_internals.keep_message(error)
+            raise error
+
+    with pytest.raises(ValueError, match=r"^as it is$"):
+        Fails()(np.ones((1, 2)))
+
+
 def test_an_older_or_newer_keras_is_no_reason_to_fail():
     """Without the adapter, and without a loss, all works, only slower."""
     done = in_a_new_process("""

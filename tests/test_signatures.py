@@ -33,6 +33,8 @@ REQUIRED = {
     "num_classes": lambda: 3,
     "num_components": lambda: 2,
     "rank": lambda: 1,
+    "layer": lambda: keras.layers.Dense(2),
+    "parts": lambda: {"z": layers.Head(layers.MultivariateNormalDiag(2))},
     "made": lambda: layers.AutoregressiveNetwork(2, event_shape=2),
     "params": lambda: 2,
     "transforms": lambda: [layers.AffineCoupling()],

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.latents import by_part, is_joint, parts_at
 from tfp_vae.substrate import Tensor, is_discrete, tfd
 
 __all__ = [
@@ -106,17 +107,24 @@ def check_likelihood(
 
 
 def check_densities(
-    posterior: tfd.Distribution, prior: tfd.Distribution
+    posterior: tfd.Distribution, prior: tfd.Distribution, z: Any = None
 ) -> None:
     """Refuses a probability and a density, whose ratio has no meaning.
 
     Args:
         posterior: q(z|x).
         prior: p(z).
+        z: draws, for joint distributions.
 
     Raises:
         ValueError: if exactly one of the two is discrete.
     """
+    if is_joint(posterior) or is_joint(prior):
+        check_latent(posterior, prior, z)
+        p = parts_at(prior, z)
+        for name, part in parts_at(posterior, z).items():
+            check_densities(part, p[name])
+        return
     if is_discrete(posterior) != is_discrete(prior):
         raise ValueError(
             "log p(z) - log q(z|x) at draws needs two densities, or two "
@@ -128,14 +136,15 @@ def check_densities(
 
 
 def check_latent(
-    posterior: tfd.Distribution, prior: tfd.Distribution, z: Tensor | None
+    posterior: tfd.Distribution, prior: tfd.Distribution, z: Any
 ) -> int | None:
     """Refuses a posterior, prior and sample that do not fit together.
 
     Args:
         posterior: q(z|x), of batch shape `[B]`.
         prior: p(z), of batch shape `[]` or `[B]`.
-        z: draws, `[B, *event]` or `[S, B, *event]`, or None.
+        z: draws, `[B, *event]` or `[S, B, *event]`, or None; of joint
+            distributions those of each part.
 
     Returns:
         S, if z has a dimension of samples, otherwise None.
@@ -144,6 +153,8 @@ def check_latent(
         ValueError: if the event shapes differ, or a batch dimension was left
             over.
     """
+    if is_joint(posterior) or is_joint(prior):
+        return _check_joint(posterior, prior, z)
     event = static_shape(posterior.event_shape)
     batch = static_shape(posterior.batch_shape)
     prior_event = static_shape(prior.event_shape)
@@ -176,18 +187,14 @@ def check_latent(
             f"each, [B]. Received: {prior_batch} for a posterior of {batch} "
             f"({prior.name})."
         )
-    dtypes = {
-        name: keras.backend.standardize_dtype(part.dtype)
-        for name, part in (("posterior", posterior), ("prior", prior))
-    }
-    if dtypes["posterior"] != dtypes["prior"]:
-        raise ValueError(
-            "Posterior and prior must have the same dtype. Received: "
-            f"{dtypes}. Under a mixed precision policy give the layer of a "
-            'learned prior dtype="float32".'
-        )
+    _check_dtypes(posterior, prior)
     if z is None:
         return None
+    if by_part(z).keys() != {""}:
+        raise ValueError(
+            "z of several parts is drawn from a joint distribution. Received: "
+            f"z of the parts {', '.join(by_part(z))}, and {posterior.name}."
+        )
     sample_dims = len(z.shape) - len(batch) - len(event)
     if sample_dims not in (0, 1) or tuple(z.shape)[
         len(z.shape) - len(event) :
@@ -198,6 +205,65 @@ def check_latent(
             f"posterior of batch shape {batch} over {event}."
         )
     return z.shape[0] if sample_dims else None
+
+
+def _check_dtypes(posterior: tfd.Distribution, prior: tfd.Distribution) -> None:
+    dtypes = {
+        name: keras.backend.standardize_dtype(part.dtype)
+        for name, part in (("posterior", posterior), ("prior", prior))
+    }
+    if dtypes["posterior"] != dtypes["prior"]:
+        raise ValueError(
+            "Posterior and prior must have the same dtype. Received: "
+            f"{dtypes}. Under a mixed precision policy give the layer of a "
+            'learned prior dtype="float32".'
+        )
+
+
+def _check_joint(
+    posterior: tfd.Distribution, prior: tfd.Distribution, z: Any
+) -> int | None:
+    """`check_latent` of joint distributions, part by part."""
+    if not (is_joint(posterior) and is_joint(prior)):
+        raise ValueError(
+            "Posterior and prior are both joint distributions, with parts of "
+            f"the same names, or neither is. Received: {posterior.name} as the "
+            f"posterior, {prior.name} as the prior."
+        )
+    if z is None:
+        return None
+    values, p_parts = by_part(z), parts_at(prior, z)
+    lead: int | None = None
+    for name, q in parts_at(posterior, z).items():
+        p, shape = p_parts[name], tuple(values[name].shape)
+        events = [static_shape(part.event_shape) for part in (q, p)]
+        event = events[0]
+        if event is None or events[1] is None:
+            continue
+        if events[1] != event:
+            raise ValueError(
+                "Posterior and prior must be distributions over the same "
+                f"latent space. Received: of the part {name!r} a posterior "
+                f"over {event} ({q.name}), a prior over {events[1]} ({p.name})."
+            )
+        own = len(shape) - len(event)
+        lead = own if lead is None else lead
+        if own != lead or own not in (1, 2) or shape[own:] != event:
+            raise ValueError(
+                "z must be draws from the posterior, of shape [B, *event] or "
+                "[S, B, *event] in each part. Received: of the part "
+                f"{name!r} z of shape {shape}, a posterior over {event}, of "
+                f"batch shape {tuple(q.batch_shape)} ({q.name})."
+            )
+        for role, part in (("posterior", q), ("prior", p)):
+            batch = static_shape(part.batch_shape) or ()
+            if len(batch) > own:
+                raise ValueError(
+                    f"{_left_over(role, batch, event, len(batch) - own)} It is "
+                    f"the part {name!r}."
+                )
+        _check_dtypes(q, p)
+    return next(iter(values.values())).shape[0] if lead == 2 else None
 
 
 def in_dtype_of(likelihood: tfd.Distribution, x: Tensor) -> Tensor:

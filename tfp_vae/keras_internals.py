@@ -17,6 +17,7 @@ __all__ = [
     "has_value",
     "inputs_by_name",
     "is_validation_of_fit",
+    "keep_message",
     "leave_arguments_as_they_are",
 ]
 
@@ -86,6 +87,18 @@ def is_validation_of_fit(arguments: dict[str, Any]) -> bool:
         A bool.
     """
     return bool(arguments.get("_use_cached_eval_dataset", False))
+
+
+def keep_message(error: BaseException) -> None:
+    """Has Keras pass an error on as it is: keras/src/utils/traceback_utils.py.
+
+    Else it adds what the layer was called with, as text. That of a joint
+    distribution runs its functions, which may fail, and hide the error.
+
+    Args:
+        error: about to leave the `call` of a layer.
+    """
+    error._keras_call_info_injected = True  # type: ignore[attr-defined]
 
 
 def has_value(variable: keras.Variable) -> bool:

@@ -1,5 +1,8 @@
 """Samples of z for a batch of data: `[S, B, ...]` and `[S * B, ...]`."""
 
+from typing import Any
+
+import keras
 from keras import ops
 
 from tfp_vae.checks import check_log_prob
@@ -8,16 +11,18 @@ from tfp_vae.substrate import Tensor, tfd
 __all__ = ["as_one_batch", "copies", "log_likelihood_of_samples"]
 
 
-def as_one_batch(z: Tensor) -> Tensor:
-    """Samples in one batch dimension, since a decoder may take only one.
+def as_one_batch(z: Any) -> Any:
+    """Samples in one batch dimension, since a decoder may take no more.
 
     Args:
-        z: `[S, B, *latent]`.
+        z: `[S, B, *latent]`, of one part or of several.
 
     Returns:
         `[S * B, *latent]`.
     """
-    return ops.reshape(z, (-1, *z.shape[2:]))
+    return keras.tree.map_structure(
+        lambda part: ops.reshape(part, (-1, *part.shape[2:])), z
+    )
 
 
 def copies(x: Tensor, samples: int) -> Tensor:

@@ -25,6 +25,7 @@ __all__ = [
     "assert_util",
     "double_precision",
     "dtype_util",
+    "explicit_name",
     "is_discrete",
     "jit",
     "jit_quickly",
@@ -216,9 +217,14 @@ parameter_properties = importlib.import_module(
 ps = importlib.import_module(f"{_INTERNAL}.prefer_static")
 samplers = importlib.import_module(f"{_INTERNAL}.samplers")
 tensor_util = importlib.import_module(f"{_INTERNAL}.tensor_util")
+_DISTRIBUTIONS = f"{_INTERNAL.removesuffix('internal')}distributions."
 DiscreteDistributionMixin = importlib.import_module(
-    f"{_INTERNAL.removesuffix('internal')}distributions.distribution"
+    f"{_DISTRIBUTIONS}distribution"
 ).DiscreteDistributionMixin
+#: The name that a part of a coroutine was given, or None.
+explicit_name = importlib.import_module(
+    f"{_DISTRIBUTIONS}joint_distribution"
+).get_explicit_name_for_component
 
 
 def _restore_newshape() -> None:

@@ -3,6 +3,7 @@
 All figures are in nats per example, unless a name says otherwise.
 """
 
+from tfp_vae.evaluation.aggregate_prior import aggregate_prior
 from tfp_vae.evaluation.annealing import (
     AnnealedLogLikelihood,
     annealed_importance_sampling,
@@ -45,6 +46,7 @@ __all__ = [
     "RateDistortion",
     "active_units",
     "aggregate_posterior",
+    "aggregate_prior",
     "annealed_importance_sampling",
     "anomaly_score",
     "bidirectional_bounds",

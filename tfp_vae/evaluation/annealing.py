@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from tfp_vae.checks import check_likelihood, in_dtype_of
@@ -15,6 +16,7 @@ from tfp_vae.evaluation.chains import (
 )
 from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import LatentModel, likelihood_of
+from tfp_vae.latents import draw, log_prob
 from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.warn import warn_user
 
@@ -163,20 +165,21 @@ def _chains(
     problem = Problem.of(vae, x, settings.initial)
     seeds = samplers.split_seed(noise, 4)
     z = problem.draw(PILOTS + settings.num_chains, seeds[1])
-    likelihood = likelihood_of(vae, z[0], x)
+    one = keras.tree.map_structure(lambda part: part[0], z)
+    likelihood = likelihood_of(vae, one, x)
     check_likelihood(likelihood, y, None)
     joint_log_prob = problem.joint_log_prob(in_dtype_of(likelihood, y))
     posterior = problem.posterior
-    encoded = posterior.sample(settings.num_chains, seed=seeds[3])
+    encoded = draw(posterior, (settings.num_chains,), seeds[3], keep=True)
     return (
         *settings.run(
-            problem.start.log_prob,
+            problem.start_log_prob,
             joint_log_prob,
             z,
             problem.width(seeds[0]),
             seeds[2],
         ),
-        joint_log_prob(encoded) - posterior.log_prob(encoded),
+        joint_log_prob(encoded) - log_prob(posterior, encoded),
     )
 
 

@@ -11,6 +11,7 @@ from tfp_vae.distributions.observed import complete, is_missing
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, marker_of
+from tfp_vae.latents import draw
 from tfp_vae.samples import as_one_batch, copies
 from tfp_vae.substrate import Tensor
 
@@ -91,7 +92,7 @@ def _surprise(
     vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor]:
     """-log p(x_i | z), `[B, *event]`, averaged over z."""
-    z = vae.encode(x).sample(samples, seed=noise)
+    z = draw(vae.encode(x), (samples,), noise)
     likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
     check_likelihood(likelihood, y, samples)
     y = in_dtype_of(likelihood, y)

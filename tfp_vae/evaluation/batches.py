@@ -18,6 +18,7 @@ from tfp_vae.evaluation.model import (
     marker_of,
     prior_of,
 )
+from tfp_vae.latents import draw
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 from tfp_vae.training.data import as_keras_would, check_finite
 
@@ -159,7 +160,7 @@ class Examples:
         )
         posterior = model.encode(x)
         prior_of(model, posterior, x)
-        z = posterior.sample(seed=tfp_seed(0))
+        z = draw(posterior, seed=tfp_seed(0))
         return likelihood_of(model, z, x, seed=tfp_seed(0))
 
     def limit(self, batch_size: int) -> None:

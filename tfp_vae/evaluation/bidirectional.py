@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -108,15 +109,20 @@ def _chains(
     """Log weights of the chains there and back, `[C, B]`."""
     seeds = samplers.split_seed(noise, 6)
     template = Problem.of(vae, x, "prior")
-    exact = template.draw(1, seeds[0])[0]
+    exact = keras.tree.map_structure(
+        lambda part: part[0], template.draw(1, seeds[0])
+    )
     data = complete(likelihood_of(vae, exact, x)).sample(seed=seeds[1])
     drawn = with_x(x, ops.cast(data, x_of(x).dtype))
     problem = Problem.of(vae, drawn, settings.initial)
     joint_log_prob = problem.joint_log_prob(data)
-    start, width = problem.start.log_prob, problem.width(seeds[2])
+    start, width = problem.start_log_prob, problem.width(seeds[2])
     rows = PILOTS + settings.num_chains
     z = problem.draw(rows, seeds[3])
-    backwards = ops.broadcast_to(exact[None], (rows, *ps.shape(exact)))
+    backwards = keras.tree.map_structure(
+        lambda part: ops.broadcast_to(part[None], (rows, *ps.shape(part))),
+        exact,
+    )
     return (
         settings.run(start, joint_log_prob, z, width, seeds[4])[0],
         settings.run(joint_log_prob, start, backwards, width, seeds[5])[0],

@@ -13,6 +13,7 @@ from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, prepared
 from tfp_vae.evaluation.importance import marginal_log_likelihood
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, marker_of
+from tfp_vae.latents import draw
 from tfp_vae.samples import as_one_batch, copies
 from tfp_vae.substrate import Tensor, is_discrete
 from tfp_vae.training.data import observed
@@ -216,8 +217,8 @@ def probability_integral_transform(
 def _transform(
     vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor, ...]:
-    """u, `[B, *event]`, and for a discrete likelihood P(x), averaged over z."""
-    z = vae.encode(x).sample(samples, seed=noise)
+    """u, `[B, *event]`, and of a discrete likelihood P(x), averaged over z."""
+    z = draw(vae.encode(x), (samples,), noise)
     likelihood = likelihood_of(vae, as_one_batch(z), x, samples)
     check_likelihood(likelihood, y, samples)
     y = in_dtype_of(likelihood, y)

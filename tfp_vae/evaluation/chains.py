@@ -10,8 +10,9 @@ from keras import ops
 from tfp_vae.checks import check_latent
 from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import ROWS, Examples, prepared
-from tfp_vae.evaluation.joint import joint_of
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.latents import draw, has_batch, log_prob
+from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, samplers, tfd, tfp, tfp_seed
 
 __all__ = [
@@ -62,8 +63,8 @@ class _Annealed(tfp.mcmc.TransitionKernel):
         return self._inner.is_calibrated
 
     def one_step(
-        self, current_state: Tensor, previous: _State, seed: Any = None
-    ) -> tuple[Tensor, _State]:
+        self, current_state: Any, previous: _State, seed: Any = None
+    ) -> tuple[Any, _State]:
         begin = self._inner.bootstrap_results(current_state)
         state, results = self._inner.one_step(
             current_state,
@@ -74,7 +75,7 @@ class _Annealed(tfp.mcmc.TransitionKernel):
         accepted = previous.accepted + ops.exp(ops.minimum(ratio, 0.0))
         return state, _State(results, accepted)
 
-    def bootstrap_results(self, init_state: Tensor) -> _State:
+    def bootstrap_results(self, init_state: Any) -> _State:
         results = self._inner.bootstrap_results(init_state)
         return _State(
             results, ops.zeros_like(results.inner_results.log_accept_ratio)
@@ -111,10 +112,10 @@ class Settings(NamedTuple):
 
     def run(
         self,
-        first: Callable[[Tensor], Tensor],
-        last: Callable[[Tensor], Tensor],
-        z: Tensor,
-        width: Tensor,
+        first: Callable[[Any], Tensor],
+        last: Callable[[Any], Tensor],
+        z: Any,
+        width: Any,
         seed: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Log weights and acceptance rates of chains between two densities.
@@ -122,20 +123,27 @@ class Settings(NamedTuple):
         Args:
             first: the log density from which z was drawn, up to a constant.
             last: the log density of the end.
-            z: `[pilots + chains, B, *latent]`.
-            width: the unit of the step size, `[B, *latent]`.
+            z: `[pilots + chains, B, *latent]`, by part.
+            width: the unit of the step size, `[B, *latent]`, by part.
             seed: for the proposals.
 
         Returns:
             Two tensors `[chains, B]`.
         """
 
-        def kernel(log_prob: Callable[[Tensor], Tensor]) -> _Annealed:
+        def whole(parts: Any) -> Any:
+            return keras.tree.pack_sequence_as(z, parts)
+
+        # TFP knows a list of parts.
+        states = keras.tree.flatten(z)
+        widths = [self.step_size * part for part in keras.tree.flatten(width)]
+
+        def kernel(log_prob: Callable[..., Tensor]) -> _Annealed:
             return _Annealed(
                 tfp.mcmc.SimpleStepSizeAdaptation(
                     tfp.mcmc.HamiltonianMonteCarlo(
                         log_prob,
-                        self.step_size * width,
+                        widths,
                         self.num_leapfrog_steps,
                     ),
                     num_adaptation_steps=self.num_steps,
@@ -147,26 +155,29 @@ class Settings(NamedTuple):
                 )
             )
 
-        powers = ops.convert_to_tensor(self.powers(), z.dtype)
+        powers = ops.convert_to_tensor(self.powers(), states[0].dtype)
 
-        def density(t: Tensor) -> Callable[[Tensor], Tensor]:
+        def density(t: Tensor) -> Callable[..., Tensor]:
             power = ops.take(powers, t)
-            return lambda z: (1.0 - power) * first(z) + power * last(z)
+            return lambda *z: (
+                (1.0 - power) * first(whole(z)) + power * last(whole(z))
+            )
 
         def step(t: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
             z, log_weights, results, seed = state
             seed, seed_now = ops.unstack(samplers.split_seed(seed, 2), 2)
             rise = ops.take(powers, t + 1) - ops.take(powers, t)
-            log_weights = log_weights + rise * (last(z) - first(z))
+            moved = last(whole(z)) - first(whole(z))
+            log_weights = log_weights + rise * moved
             z, results = kernel(density(t + 1)).one_step(
                 z, results, seed=seed_now
             )
             return z, log_weights, results, seed
 
-        results = kernel(density(0)).bootstrap_results(z)
+        results = kernel(density(0)).bootstrap_results(states)
         zeros = ops.zeros_like(results.accepted)
         _, log_weights, results, _ = ops.fori_loop(
-            0, self.num_steps, step, (z, zeros, results, seed)
+            0, self.num_steps, step, (states, zeros, results, seed)
         )
         acceptance = results.accepted / self.num_steps
         return log_weights[PILOTS:], acceptance[PILOTS:]
@@ -210,38 +221,42 @@ class Problem(NamedTuple):
         prior = prior_of(model, posterior, x)
         check_latent(posterior, prior, None)
         start = posterior if initial == "posterior" else prior
-        shape = [] if tuple(start.batch_shape) else [x_of(x).shape[0]]
+        shape = [] if has_batch(start) else [x_of(x).shape[0]]
         return cls(model, x, posterior, prior, start, shape)
 
-    def joint_log_prob(self, data: Tensor) -> Callable[[Tensor], Tensor]:
+    def joint_log_prob(self, data: Tensor) -> Callable[[Any], Tensor]:
         """log p(z) + log p(x|z) as a function of z.
 
         Args:
             data: x, `[B, *event]`, as the likelihood takes it.
 
         Returns:
-            A function from `[C, B, *latent]` to `[C, B]`, nats.
+            A function from `[C, B, *latent]`, by part, to `[C, B]`, nats.
         """
-        size = data.shape[0]
 
-        def decode(z: Tensor) -> tfd.Distribution:
-            rows = z.shape[0]
-            # TFP first finds the shapes with one z.
-            some = keras.tree.map_structure(lambda a: a[:rows], self.x)
-            samples = max(rows // size, 1)
-            return likelihood_of(self.model, z, some, samples)
+        def both(z: Any) -> Tensor:
+            chains = keras.tree.flatten(z)[0].shape[0]
+            likelihood = likelihood_of(
+                self.model, as_one_batch(z), self.x, chains
+            )
+            return log_prob(self.prior, z) + log_likelihood_of_samples(
+                data, likelihood, chains
+            )
 
-        joint = joint_of(self.prior, decode)
-        return lambda z: joint.log_prob(z=z, x=data)
+        return both
 
-    def width(self, seed: Tensor) -> Tensor:
-        """The standard deviation of the start, `[B, *latent]`."""
-        draws = self.start.sample([_WIDTH_SAMPLES, *self.shape], seed=seed)
-        return ops.std(draws, axis=0)
+    def width(self, seed: Tensor) -> Any:
+        """The standard deviation of the start, `[B, *latent]`, by part."""
+        draws = self.draw(_WIDTH_SAMPLES, seed)
+        return keras.tree.map_structure(lambda a: ops.std(a, axis=0), draws)
 
-    def draw(self, count: int, seed: Tensor) -> Tensor:
-        """Draws from the start, `[count, B, *latent]`."""
-        return self.start.sample([count, *self.shape], seed=seed)
+    def draw(self, count: int, seed: Tensor) -> Any:
+        """Draws from the start, `[count, B, *latent]`, by part."""
+        return draw(self.start, (count, *self.shape), seed)
+
+    def start_log_prob(self, z: Any) -> Tensor:
+        """The log density of the start, `[C, B]`."""
+        return log_prob(self.start, z)
 
 
 def examples_for(

@@ -7,6 +7,7 @@ import numpy as np
 from tfp_vae.checks import check_densities, check_likelihood, in_dtype_of
 from tfp_vae.evaluation.batches import chunked, prepared
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.latents import draw, log_prob
 from tfp_vae.samples import as_one_batch, log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.warn import warn_user
@@ -203,8 +204,8 @@ def _log_weights(
     """log w, `[S, B]`."""
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
-    check_densities(posterior, prior)
-    z = posterior.sample(samples, seed=seed)
+    z = draw(posterior, (samples,), seed, keep=True)
+    check_densities(posterior, prior, z)
     likelihood = likelihood_of(
         vae, as_one_batch(z), x, samples, samplers.fold_in(seed, 1)
     )
@@ -212,4 +213,4 @@ def _log_weights(
     log_likelihood = log_likelihood_of_samples(
         in_dtype_of(likelihood, y), likelihood, samples
     )
-    return (log_likelihood + prior.log_prob(z) - posterior.log_prob(z),)
+    return (log_likelihood + log_prob(prior, z) - log_prob(posterior, z),)

@@ -17,6 +17,7 @@ from tfp_vae.evaluation.model import (
     marker_of,
     prior_of,
 )
+from tfp_vae.latents import draw, log_prob
 from tfp_vae.samples import as_one_batch, copies, log_likelihood_of_samples
 from tfp_vae.substrate import Tensor, samplers
 from tfp_vae.training.data import observed
@@ -118,7 +119,7 @@ def _weighted(
     """The likelihood and data of all samples, and log w, `[S, B]`."""
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
-    z = posterior.sample(samples, seed=noise)
+    z = draw(posterior, (samples,), noise, keep=True)
     likelihood = likelihood_of(
         vae, as_one_batch(z), x, samples, samplers.fold_in(noise, 1)
     )
@@ -126,8 +127,8 @@ def _weighted(
     data = in_dtype_of(likelihood, y)
     log_weights = (
         log_likelihood_of_samples(data, likelihood, samples)
-        + prior.log_prob(z)
-        - posterior.log_prob(z)
+        + log_prob(prior, z)
+        - log_prob(posterior, z)
     )
     return likelihood, copies(data, samples), log_weights
 

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from tfp_vae.entries import accepted
+from tfp_vae.latents import refuse_joint
 from tfp_vae.substrate import Tensor, ps, tfd
 
 __all__ = ["joint_distribution", "joint_of"]
@@ -117,6 +118,11 @@ def joint_of(
         A distribution over dicts of `z`, `[..., *latent]`, and `x`,
         `[..., *event]`.
     """
+    refuse_joint(
+        prior,
+        "The joint distribution of z and x",
+        "Take annealed_importance_sampling() for log p(x).",
+    )
     latent = tuple(prior.event_shape)
 
     def likelihood(z: Tensor) -> tfd.Distribution:

@@ -18,6 +18,7 @@ from tfp_vae.entries import x_of
 from tfp_vae.evaluation.batches import averages, batches, prepared
 from tfp_vae.evaluation.compiled import compiled
 from tfp_vae.evaluation.model import LatentModel, likelihood_of, prior_of
+from tfp_vae.latents import draw, refuse_joint
 from tfp_vae.objectives import ELBO
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, samplers, tfd, tfp_seed
@@ -32,6 +33,12 @@ __all__ = [
     "kl_per_dimension",
     "rate_distortion",
 ]
+
+# What tells of the parts of joint latents.
+_BY_PART = (
+    "The logs of fit and evaluate have the KL of each part, kl_<part>, and "
+    "predict has its mean."
+)
 
 # Coordinates of pairs (z, posterior) at a time: bounds the memory.
 _PAIRS = 2**22
@@ -102,6 +109,7 @@ def coordinate_kl(
         ValueError: if the two do not fit together.
         NotImplementedError: if the coordinates of one are not independent.
     """
+    refuse_joint(posterior, "The KL of each coordinate", _BY_PART)
     check_latent(posterior, prior, None)
     q, p = factors(posterior), factors(prior)
     try:
@@ -197,7 +205,9 @@ def active_units(
 
 
 def _mean(vae: LatentModel, _: int, x: Any, *__: Tensor) -> tuple[Tensor]:
-    return (vae.encode(x).mean(),)
+    posterior = vae.encode(x)
+    refuse_joint(posterior, "The number of active units", _BY_PART)
+    return (posterior.mean(),)
 
 
 def rate_distortion(
@@ -253,7 +263,7 @@ def _rate_and_distortion(
     vae: LatentModel, samples: int, x: Any, y: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     posterior = vae.encode(x)
-    z = posterior.sample(samples, seed=noise)
+    z = draw(posterior, (samples,), noise, keep=True)
     terms = ELBO()(
         y,
         posterior=posterior,
@@ -379,6 +389,7 @@ def _draw(
     """z, `[S, B, *latent]`, with log q(z|x) and log p(z), `[S, B]`."""
     posterior = vae.encode(x)
     prior = prior_of(vae, posterior, x)
+    refuse_joint(posterior, "The aggregate posterior", _BY_PART)
     check_latent(posterior, prior, None)
     z = posterior.sample(samples, seed=noise)
     return z, posterior.log_prob(z), prior.log_prob(z)

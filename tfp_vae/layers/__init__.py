@@ -63,10 +63,12 @@ from tfp_vae.layers.heads.positive import (
 )
 from tfp_vae.layers.heads.power_spherical import PowerSpherical
 from tfp_vae.layers.heads.relaxed_one_hot import RelaxedOneHotCategorical
+from tfp_vae.layers.joint import Joint
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
     KLDivergenceRegularizer,
 )
+from tfp_vae.layers.over_samples import OverSamples
 from tfp_vae.layers.priors import (
     Mixture,
     MixturePrior,
@@ -113,6 +115,7 @@ __all__ = [
     "IndependentZeroInflatedPoisson",
     "InverseAutoregressive",
     "InvertibleLinear",
+    "Joint",
     "KLDivergenceAddLoss",
     "KLDivergenceRegularizer",
     "LowRankMultivariateNormal",
@@ -126,6 +129,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "NormalizingFlow",
     "OneHotCategorical",
+    "OverSamples",
     "Permutation",
     "PowerSpherical",
     "RelaxedOneHotCategorical",

@@ -14,6 +14,7 @@ from tfp_vae.distributions.serialization import (
     serialize_function,
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
+from tfp_vae.latents import is_joint, latent_of, trace
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
@@ -131,19 +132,23 @@ def to_tensor(
 def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
     """The mean of a distribution, or a substitute for it.
 
-    The first that exists of: the mean; the mode; the median, for numbers and
-    independent numbers; the mean of 100 draws, the same at each call. A flow or
-    a relaxed categorical has only the last.
+    The mean; else the mode; else, of numbers and of independent numbers, the
+    median; else the mean of 100 draws, the same at each call. A flow or a
+    relaxed categorical has only the last. Of a joint distribution, this of each
+    part given those that it depends on, at theirs.
 
     Args:
         distribution: any.
 
     Returns:
-        A tensor, `batch_shape + event_shape`.
+        A tensor, `batch_shape + event_shape`; of a joint distribution a dict
+        or a tuple of them.
 
     Raises:
         NotImplementedError: if it has none of them and cannot be sampled.
     """
+    if is_joint(distribution):
+        return _of_parts(distribution, mean_or_mode)
     for statistic in (_mean, _mode, _median):
         found = _unless_missing(statistic, distribution)
         if found is not None:
@@ -163,11 +168,27 @@ def stddev_or_estimate(distribution: tfd.Distribution) -> Tensor:
     Raises:
         NotImplementedError: if it has none and cannot be sampled.
     """
+    if is_joint(distribution):
+        return _of_parts(distribution, stddev_or_estimate)
     found = _unless_missing(_stddev, distribution)
     if found is not None:
         return found
     draws = _as_floats(_draws(distribution))
     return ops.sqrt(mean_over_first((draws - mean_over_first(draws)) ** 2))
+
+
+def _of_parts(
+    joint: tfd.Distribution, statistic: Callable[[tfd.Distribution], Tensor]
+) -> Any:
+    """A statistic of each part, at the means of those it depends on."""
+    found = {}
+
+    def value_of(name: str, part: tfd.Distribution) -> Tensor:
+        found[name] = statistic(part)
+        return mean_or_mode(part)
+
+    trace(joint, value_of)
+    return latent_of(joint, found)
 
 
 def _unless_missing(

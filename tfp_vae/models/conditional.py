@@ -5,14 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.models.conditions import (
-    Entry,
-    Part,
-    as_rows,
-    check_used,
-    known_entries,
-)
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.latents import by_part, draw, is_joint
+from tfp_vae.models.condition_rows import as_rows
+from tfp_vae.models.conditions import Entry, Part, check_used, known_entries
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = ["Conditional"]
 
@@ -75,10 +71,23 @@ class Conditional:
             found |= part.expected
         return found | self.entries
 
+    def _latent_names(self) -> tuple[str, ...]:
+        """The parts of z, if the encoder can tell without data."""
+        encoder, decoder = self._parts({})[:2]
+        if not decoder.needed - encoder.needed - {"z"}:
+            return ()  # no name that could be that of a part
+        if encoder.needed - encoder.expected.keys():
+            return ()
+        zeros = {n: e.zeros() for n, e in encoder.expected.items()}
+        posterior = encoder(zeros)
+        if not is_joint(posterior):
+            return ()
+        return tuple(by_part(draw(posterior, seed=tfp_seed(0))))
+
     def _build_if_parts_are_built(self) -> None:
         if self.built or not (self.encoder.built and self.decoder.built):
             return
-        entries = known_entries(self._parts({}))
+        entries = known_entries(self._parts({}), self._latent_names())
         if entries is not None:
             self.entries = entries
             shapes = {name: entry.shape for name, entry in entries.items()}

@@ -6,6 +6,7 @@ arguments of its `call`. A part with one input gets only x, or z.
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +16,12 @@ from keras import ops
 
 from tfp_vae.checks import static_shape
 from tfp_vae.keras_internals import inputs_by_name
+from tfp_vae.latents import ONLY, by_part
 from tfp_vae.substrate import Tensor
 
 __all__ = [
     "Entry",
     "Part",
-    "as_rows",
     "check_used",
     "fits_entry",
     "known_entries",
@@ -72,15 +73,20 @@ class Part:
         role: str,
         own: str | None,
         conditions: Iterable[str] = (),
+        z: Any = None,
     ) -> None:
         """Finds out what a layer asks for.
 
         Args:
             layer: the part.
             role: "encoder", "decoder" or "prior".
-            own: its input apart from conditions, "x", "z" or None.
-            conditions: names of the given conditions.
+            own: what it is a function of beside conditions, "x", "z" or None.
+            conditions: names of those that are given.
+            z: what a decoder is given, where it has several parts: these it may
+                ask for by their names.
         """
+        self._latents = () if z is None else tuple(by_part(z))
+        self._in_order = isinstance(z, tuple)
         self.layer = layer
         self.role = role
         self._own = own
@@ -94,7 +100,9 @@ class Part:
         if inputs is None:
             self._read_signature()
             return
-        names = [self._known(name, inputs) for name in inputs]
+        names = self._latents_of(inputs) or [
+            self._known(name, inputs) for name in inputs
+        ]
         self.required = tuple(names)
         self.expected = {
             name: Entry(tensor.shape, tensor.dtype)
@@ -102,6 +110,27 @@ class Part:
         }
         self._is_dict = inputs.is_dict
         self._keys = tuple(inputs)
+
+    def _latents_of(self, inputs: dict[str, Any]) -> list[str]:
+        """What inputs stand for where z has several parts."""
+        if not self._latents or self._latents == (ONLY,):
+            return []
+        names = list(inputs)
+        if self._in_order:
+            # The parts of a tuple have no names: they come in its order.
+            order = iter(self._latents)
+            return [
+                n if n in self._conditions else next(order, n) for n in names
+            ]
+        unknown = [n for n in names if _NO_NAME.fullmatch(n)]
+        if unknown:
+            raise ValueError(
+                "A decoder names the parts of z that it takes: "
+                f'keras.Input(..., name="{self._latents[0]}"). Received: an '
+                "input without a name, and z of the parts "
+                f"{', '.join(self._latents)}."
+            )
+        return names
 
     def _known(self, name: str, inputs: dict[str, Any]) -> str:
         """The entry for an input of a functional model."""
@@ -130,13 +159,16 @@ class Part:
                 named.append(p)
         named = [p for p in named if p.name not in _NOT_ENTRIES]
         own = self._own
-        if own is None:
+        if named and named[0].name in self._latents:
+            self._first = own = None
+            self.required = ()
+        elif own is None:
             if named and not self._is_nothing(named[0]):
                 self._first = named[0].name
         elif any(p.name == own for p in named[1:]):
             self._first = None  # by its name, at any position
             named = [p for p in named if p.name != own]
-        if self._first is not None or own is None:
+        if self._first is not None or self._own is None:
             named = named[1:]
         self.required += tuple(p.name for p in named if p.default is p.empty)
         self.optional = tuple(p.name for p in named if p.default is not p.empty)
@@ -206,7 +238,11 @@ class Part:
             if self._first is None and self._own is not None:
                 return self.layer(**given, **options)
             first = given.pop(self._first) if self._first else None
-            return self.layer(first, **given, **options)
+            with warnings.catch_warnings():
+                # Networks between the parts of joint latents are called, and
+                # so built, where z is drawn.
+                warnings.filterwarnings("ignore", ".*looks like it has unbuilt")
+                return self.layer(first, **given, **options)
         if len(self.required) == 1 and not self._is_dict:
             return self.layer(given[self.required[0]], **options)
         # All are tensors, as Keras wants them.
@@ -218,7 +254,7 @@ class Part:
         return self.layer(inputs, **options)
 
     def _refuse_lack_of(self, name: str, entries: dict[str, Any]) -> None:
-        given = sorted(entries.keys() - {"observed", "z", "encoder"})
+        given = sorted(entries.keys() - {"observed", "z", "encoder", ONLY})
         how = {
             "encoder": f'encode({{"x": x, "{name}": ...}})',
             "decoder": f"decode(z, {name}=...) or sample(n, {name}=...)",
@@ -234,6 +270,8 @@ class Part:
         """Checks shapes and dtypes, which are known while tracing."""
         rows: dict[str, int] = {}
         for name, value in given.items():
+            if keras.tree.is_nested(value):
+                continue  # z of several parts
             shape = static_shape(np.shape(value))
             if shape and shape[0] is not None:
                 rows[name] = shape[0]
@@ -312,120 +350,26 @@ def check_used(parts: list[Part], conditions: Iterable[str]) -> None:
         )
 
 
-def known_entries(parts: list[Part]) -> dict[str, Entry] | None:
-    """Shapes and dtypes of all entries, if the parts know them.
+def known_entries(
+    parts: list[Part], latents: Iterable[str]
+) -> dict[str, Entry] | None:
+    """Shapes and dtypes of all entries, where the parts tell.
 
     Args:
         parts: those of the model.
+        latents: names of the parts of z, which are no entries.
 
     Returns:
         Entries by name, x among them; None if data must be seen first.
     """
     known: dict[str, Entry] = {}
     needed = {"x"}
+    other = {"z", "observed", *latents}
     for part in parts:
-        needed |= part.needed - {"z", "observed"}
+        needed |= part.needed - other
         for name, entry in part.expected.items():
-            if name not in ("z", "observed"):
+            if name not in other:
                 known.setdefault(name, entry)
     if needed - known.keys() or any(map(_NO_NAME.fullmatch, needed)):
         return None
     return known
-
-
-def as_rows(
-    name: str,
-    value: Any,
-    rows: Any,
-    entry: Entry | None,
-    check: bool = True,
-) -> Tensor:
-    """A condition as one row for each example.
-
-    Args:
-        name: of the condition.
-        value: `[rows, ...]`, or one value for all.
-        rows: how many there must be.
-        entry: for which the model was built, or None if that is not known.
-        check: whether several rows must be exactly `rows`.
-
-    Returns:
-        `[rows, ...]`.
-
-    Raises:
-        TypeError: if it is not numeric.
-        ValueError: if it has another number of rows or another shape.
-    """
-    if not ops.is_tensor(value):
-        value = np.asarray(value)
-        if value.dtype.kind not in "biuf":
-            raise TypeError(
-                f"A condition is a number or an array. Received: {name} of "
-                f"dtype {value.dtype}. Encode it as numbers."
-            )
-        floats = value.dtype.kind == "f"
-        dtype = entry.dtype if entry is not None else None
-        if floats and (dtype is None or "float" not in dtype):
-            dtype = keras.config.floatx()
-        value = ops.convert_to_tensor(value, dtype)
-    if entry is None:
-        if not value.shape:
-            return ops.broadcast_to(value, (rows,))
-        event = tuple(value.shape)[1:]
-    else:
-        _check_dtype(name, value, entry)
-        event = entry.shape[1:]
-        value = _in_rank_of(value, entry)
-    shape = tuple(value.shape)
-    if len(shape) <= len(event):
-        sizes = tuple(map(_known_size, event, _last(shape, event)))
-        if not _broadcasts(shape, sizes):
-            raise ValueError(_wrong(name, shape, rows, event))
-        return ops.broadcast_to(value, (rows, *sizes))
-    is_other = isinstance(rows, int) and shape[0] not in (None, rows)
-    if (check and is_other) or not fits_entry(shape, (None, *event)):
-        raise ValueError(_wrong(name, shape, rows, event))
-    return value
-
-
-def _check_dtype(name: str, value: Tensor, entry: Entry) -> None:
-    dtype = keras.backend.standardize_dtype(value.dtype)
-    if "float" in dtype and "float" not in entry.dtype:
-        raise TypeError(
-            f"The model takes {name!r} as {entry.dtype}: fractions would be "
-            f"lost. Received: {dtype}. Give {name} as {entry.dtype}."
-        )
-
-
-def _in_rank_of(value: Tensor, entry: Entry) -> Tensor:
-    """Adds or drops a last dimension of 1, as Keras does for an input."""
-    shape = tuple(value.shape)
-    if shape == (1,) or not fits_entry(shape, entry.shape):
-        return value
-    if len(shape) < len(entry.shape):
-        return value[..., None]
-    return value[..., 0] if len(shape) > len(entry.shape) else value
-
-
-def _broadcasts(shape: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(shape, sizes) == sizes
-    except ValueError:
-        return False
-
-
-def _known_size(size: int | None, received: int) -> int:
-    return received if size is None else size
-
-
-def _last(shape: tuple[int, ...], event: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape with leading ones, of the rank of an event."""
-    return (*[1] * (len(event) - len(shape)), *shape)
-
-
-def _wrong(name: str, shape: Any, rows: Any, event: Any) -> str:
-    return (
-        f"A condition has one row for each example, or is one value for all. "
-        f"Received: {name} of shape {tuple(shape)}, for {rows} examples. Give "
-        f"{(rows, *event)}, or one value of shape {tuple(event)}."
-    )

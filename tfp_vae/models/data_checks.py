@@ -16,6 +16,7 @@ from tfp_vae.checks import in_dtype_of
 from tfp_vae.distributions.observed import Observed
 from tfp_vae.entries import conditions_of, with_x, x_of
 from tfp_vae.evaluation.model import prior_of
+from tfp_vae.latents import parts_at
 from tfp_vae.models.conditions import Entry, fits_entry
 from tfp_vae.models.dry_run import try_shapes
 from tfp_vae.models.nonfinite_guard import all_finite
@@ -173,9 +174,11 @@ def _try_rows(
     def likelihood_of(rows: Any) -> tfd.Distribution:
         return _likelihood(model, data_of(rows), _tensor(target.array[rows]))
 
-    likelihood, samples = likelihood_of(rows), model.objective.num_samples
-    if tuple(likelihood.batch_shape)[:1] != (samples * len(rows),):
-        # The `call` of a subclass does not return a distribution for each row.
+    likelihood = likelihood_of(rows)
+    samples = _samples(likelihood, len(rows))
+    if not samples:
+        # The `call` of a subclass, which gives something else than a
+        # distribution for each row.
         return
     look_at = Support(likelihood, samples, target)
     try:
@@ -194,16 +197,25 @@ def _try_rows(
         model.warned_of_values = True
 
 
+def _samples(likelihood: tfd.Distribution, rows: int) -> int:
+    """How many z of each row a likelihood is of; 0 if it is something else."""
+    size = [*tuple(likelihood.batch_shape), 0][0]
+    return 0 if size % rows else size // rows
+
+
 def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
-    """The likelihood of a few rows, after a pass with the objective."""
-    samples = model.objective.num_samples
+    """The likelihood of a few rows, after a pass through the objective too."""
 
     def run(x: Any, target: Tensor) -> tuple[Any, ...]:
         posterior, z, likelihood = model(x)
         model.compute_terms(with_x(x, target), (posterior, z, likelihood))
+        samples = _samples(likelihood, target.shape[0]) or 1
         target = in_dtype_of(likelihood, copies(target, samples))
         prior = prior_of(model, posterior, x)
-        return posterior, prior, likelihood, target
+        # The parts of a joint distribution: the functions between them cannot
+        # leave a compiled pass.
+        parts = [parts_at(posterior, z), parts_at(prior, z)]
+        return *parts, likelihood, target
 
     parts = (
         model.encoder,
@@ -211,7 +223,7 @@ def _likelihood(model: keras.Model, x: Any, target: Tensor) -> tfd.Distribution:
         model.prior,
         model.objective,
         model.missing_model,
-        samples,
+        model.objective.num_samples,
     )
     likelihood = model.dry_run(model, parts, run, x, target)[-2]
     if model.missing_values is None:

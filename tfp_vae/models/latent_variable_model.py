@@ -8,13 +8,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_vae.checks import check_is_distribution, in_dtype_of, static_shape
-from tfp_vae.distributions import kl_divergence
-from tfp_vae.distributions.observed import complete
+from tfp_vae.checks import check_is_distribution, static_shape
 from tfp_vae.entries import accepted, conditions_of, repeated, with_x, x_of
-from tfp_vae.evaluation.model import likelihood_of, prior_of
+from tfp_vae.evaluation.model import prior_of
+from tfp_vae.latents import (
+    ONLY,
+    by_part,
+    parts_at,
+    rows_of,
+    rows_of_posterior,
+)
 from tfp_vae.layers.activations import warn_of_activation
-from tfp_vae.layers.sample import mean_or_mode, stddev_or_estimate
 from tfp_vae.models.conditional import Conditional
 from tfp_vae.models.conditions import Entry, Part
 from tfp_vae.models.data_checks import examine
@@ -28,16 +32,14 @@ from tfp_vae.models.parts import (
     fits,
 )
 from tfp_vae.models.saving import Saved
+from tfp_vae.models.summary import summary
 from tfp_vae.objectives import ELBO, ObjectiveTerms, default_prior
-from tfp_vae.reduction import mean_over_first, reduce_loss
+from tfp_vae.reduction import reduce_loss
 from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 from tfp_vae.training.fast_fit import FastFit
 
 __all__ = ["LatentVariableModel"]
-
-# Samples for the `kl` of `predict`, where no closed form is known.
-_PREDICT_KL_SAMPLES = 16
 
 
 class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
@@ -132,6 +134,8 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self.dry_run = Trial()
         self._log_likelihood_tracker = keras.metrics.Mean("log_likelihood")
         self._kl_tracker = keras.metrics.Mean("kl")
+        # One for each part of joint latents, once they are known.
+        self._part_trackers: dict[str, keras.metrics.Mean] = {}
         self._report_trackers = [
             keras.metrics.Mean(name) for name in self.objective.report_names
         ]
@@ -163,8 +167,11 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         """
         self.built = True  # `call` must not return here
 
+        names: list[str] = []
+
         def run(x: Any) -> tuple[tfd.Distribution, ...]:
-            posterior, _, likelihood = self.call(x)
+            posterior, z, likelihood = self.call(x)
+            names[:] = by_part(z)
             if self.missing_model is not None:
                 event = tuple(likelihood.event_shape)
                 self.missing_model(ops.zeros((1, *event), likelihood.dtype))
@@ -172,6 +179,9 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
 
         zeros = self._zeros(input_shape)
         try_shapes(self, run, zeros)
+        self._part_trackers = {
+            n: keras.metrics.Mean(f"kl_{n}") for n in names if n != ONLY
+        }
         compute_terms = type(self).compute_terms
         if compute_terms is not LatentVariableModel.compute_terms:
             self._build_for_terms(zeros)
@@ -195,23 +205,16 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         self, x: Any, training: bool | None = None
     ) -> tuple[tfd.Distribution, Tensor, tfd.Distribution]:
         posterior = self.encode(x, training=training)
-        check_posterior(posterior)
-        if training and (
-            posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED
-        ):
-            raise ValueError(
-                "The posterior must be reparameterised: no gradient of the "
-                "likelihood would reach the encoder through its samples, and "
-                f"no error would show it. Received: {posterior.name}."
-            )
-        samples = self.objective.num_samples
         conditions = conditions_of(x)
-        seed = self._next_seed(training)
-        if samples == 1:
-            z = posterior.sample(seed=seed)
+        z = self.objective.draw(posterior, self._next_seed(training))
+        is_enumerated = getattr(self.objective, "enumerate", False)
+        for part in parts_at(posterior, z).values():
+            check_posterior(part, training and not is_enumerated)
+        if self.objective.num_samples == 1 and not is_enumerated:
             given = accepted(self.decode, conditions)
             return posterior, z, self.decode(z, training=training, **given)
-        z = self.objective.latents(posterior.sample(samples, seed=seed))
+        z = self.objective.latents(z)
+        samples = rows_of(z)
         given = accepted(self.decode, repeated(conditions, samples))
         likelihood = self.decode(as_one_batch(z), training=training, **given)
         return posterior, z, likelihood
@@ -249,12 +252,12 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         )
 
     def decode(
-        self, z: Tensor, training: bool | None = None, **conditions: Any
+        self, z: Any, training: bool | None = None, **conditions: Any
     ) -> tfd.Distribution:
         """The likelihood p(x|z), or p(x|z, conditions).
 
         Args:
-            z: `[B, *latent]`.
+            z: `[B, *latent]`, by part where there are several.
             training: whether layers such as Dropout are in training.
             **conditions: by name, `[B, ...]` or one value for all.
 
@@ -265,9 +268,10 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             TypeError, ValueError: as `encode`.
         """
         if conditions:
-            conditions = self._rows(conditions, ops.shape(z)[0])
+            conditions = self._rows(conditions, rows_of(z))
         expected = getattr(self.decoder, "input_shape", None)
-        received = static_shape(ops.shape(z))
+        parts = by_part(z)
+        received = static_shape(ops.shape(z)) if ONLY in parts else None
         if (
             isinstance(expected, tuple)
             and received is not None
@@ -278,9 +282,9 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
                 f"of shape {received}, a decoder for {expected}. Give encoder "
                 "and decoder the same latent size."
             )
-        part = Part(self.decoder, "decoder", "z", conditions)
+        part = Part(self.decoder, "decoder", "z", conditions, z)
         return check_is_distribution(
-            part({**conditions, "z": z}, training=training),
+            part({**parts, **conditions, "z": z}, training=training),
             "the decoder",
             "IndependentNormal",
         )
@@ -306,9 +310,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
         """
         if isinstance(self.prior, keras.layers.Layer):
             if conditions:
-                rows = posterior.batch_shape_tensor()[0]
-                if None not in tuple(posterior.batch_shape):
-                    rows = posterior.batch_shape[0]
+                rows = rows_of_posterior(posterior)
                 conditions = self._rows(conditions, rows, check=False)
             part = Part(self.prior, "prior", None, conditions)
             return check_is_distribution(
@@ -354,6 +356,8 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             terms.log_likelihood, sample_weight
         )
         self._kl_tracker.update_state(terms.kl, sample_weight)
+        for name, tracker in self._part_trackers.items():
+            tracker.update_state(terms.kl_parts[name], sample_weight)
         for tracker in self._report_trackers:
             # One value for the batch: it counts once for each example.
             tracker.update_state(
@@ -411,30 +415,7 @@ class LatentVariableModel(Saved, Conditional, Incomplete, FastFit, keras.Model):
             return self._summary(x), non_trainable
 
     def _summary(self, data: Any) -> dict[str, Tensor]:
-        x = x_of(data)
-        posterior = self.encode(data)
-        z_mean = mean_or_mode(posterior)
-        likelihood = likelihood_of(self, z_mean, data, seed=tfp_seed(0))
-        prior = prior_of(self, posterior, data)
-        try:
-            kl = kl_divergence(posterior, prior)
-        except NotImplementedError:
-            z = posterior.sample(
-                _PREDICT_KL_SAMPLES, seed=tfp_seed(self._evaluation_seed)
-            )
-            kl = mean_over_first(posterior.log_prob(z) - prior.log_prob(z))
-        summary = {
-            "mean": mean_or_mode(complete(likelihood)),
-            "z_mean": z_mean,
-            "z_stddev": stddev_or_estimate(posterior),
-            "kl": kl,
-        }
-        if static_shape(likelihood.event_shape) == tuple(x.shape)[1:]:
-            summary["log_likelihood"] = likelihood.log_prob(
-                in_dtype_of(likelihood, x)
-            )
-            summary["elbo"] = summary["log_likelihood"] - kl
-        return summary
+        return summary(self, data, self._evaluation_seed)
 
     def check_data(self, x: Any, support: bool = True) -> None:
         """Builds the model if necessary, and refuses data that do not fit.

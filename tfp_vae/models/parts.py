@@ -1,10 +1,12 @@
 """Checks of the parts of a VAE, when it is made."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from tfp_vae.latents import is_joint
 from tfp_vae.layers.distribution_layer import check_no_variables
 from tfp_vae.layers.kl_regularizer import (
     KLDivergenceAddLoss,
@@ -77,20 +79,42 @@ def check_objective(objective: Any) -> Objective:
     )
 
 
-def check_posterior(posterior: tfd.Distribution) -> None:
+def check_posterior(
+    posterior: tfd.Distribution, training: bool | None = None
+) -> None:
     """Refuses a posterior for which there is a better one, and names it.
 
-    This happens when the model is made, before training.
+    That one before training, when the model is put together.
 
     Args:
-        posterior: q(z|x).
+        posterior: q(z|x), or a part of it.
+        training: whether in training.
 
     Raises:
-        ValueError: for the von Mises-Fisher distribution.
+        ValueError: for the von Mises-Fisher distribution; in training, for any
+            other that is not reparameterised.
     """
-    while isinstance(posterior, tfd.Independent):
-        posterior = posterior.distribution
-    if isinstance(posterior, tfd.VonMisesFisher):
+    inner = posterior
+    while isinstance(inner, tfd.Independent):
+        inner = inner.distribution
+    way_out = ""
+    if isinstance(inner, (tfd.Categorical, tfd.OneHotCategorical)):
+        way_out = (
+            " Of a few classes, take the exact expectation, "
+            "ELBO(enumerate=True), or relax them, "
+            "layers.RelaxedOneHotCategorical."
+        )
+    if (
+        training
+        and not isinstance(inner, tfd.VonMisesFisher)
+        and (posterior.reparameterization_type == tfd.NOT_REPARAMETERIZED)
+    ):
+        raise ValueError(
+            "The posterior must be reparameterised: no gradient of the "
+            "likelihood would reach the encoder through its samples, and "
+            f"nothing would complain. Received: {posterior.name}.{way_out}"
+        )
+    if isinstance(inner, tfd.VonMisesFisher):
         raise ValueError(
             "TFP does not reparameterise VonMisesFisher, so that no gradient "
             "would reach the encoder: take layers.PowerSpherical."
@@ -114,7 +138,31 @@ def check_prior(prior: Any) -> None:
             "The prior is a tfp.distributions object of the running backend, a "
             f"layer that returns one, or None. Received: {prior!r}."
         )
-    check_no_variables(prior, "the prior")
+    if not is_joint(prior):
+        check_no_variables(prior, "the prior")
+        return
+    # Not by asking TFP for variables, which would run the functions.
+    parts = [prior.model] if callable(prior.model) else prior.model
+    for part in parts.values() if isinstance(parts, dict) else parts:
+        if isinstance(part, tfd.Distribution):
+            check_no_variables(part, "the prior")
+        elif _has_layers(part):
+            raise ValueError(
+                "Keras does not see the layers that functions of a joint "
+                "distribution call: their weights would neither train nor be "
+                "saved. Make the prior a layer that holds them and returns "
+                "the distribution from its call, such as layers.Joint. "
+                f"Received: {prior.name}."
+            )
+
+
+def _has_layers(function: Any) -> bool:
+    """Whether a function is, or refers to, a layer with weights to be."""
+    seen: list[Any] = [function, getattr(function, "__self__", None)]
+    if inspect.isfunction(function):
+        used = inspect.getclosurevars(function)
+        seen += [*used.nonlocals.values(), *used.globals.values()]
+    return any(isinstance(value, keras.layers.Layer) for value in seen)
 
 
 def fits(

@@ -63,6 +63,10 @@ class Saved:
         prior = self.prior
         if isinstance(prior, keras.layers.Layer):
             prior = keras.saving.serialize_keras_object(prior)
+            # Of a model that is called with None, Keras cannot build from it.
+            shape = (prior.get("build_config") or {}).get("input_shape", ())
+            if shape is None:
+                del prior["build_config"]
         elif prior is not None:
             prior = {"distribution": serialize(prior)}
         return {

@@ -15,6 +15,7 @@ from tfp_vae.evaluation.importance import (
 from tfp_vae.evaluation.joint import joint_distribution
 from tfp_vae.evaluation.model import prior_of
 from tfp_vae.keras_internals import has_value
+from tfp_vae.latents import draw, has_batch
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.models.data_checks import examine
 from tfp_vae.models.dry_run import Trial
@@ -339,9 +340,8 @@ class VAE(OnBatch, LatentVariableModel):
         self._check_generative(conditions)
         conditions = self._rows(conditions, n)
         prior = prior_of(self, self.example_posterior(), conditions | {"x": ()})
-        # A conditional prior already has one row for each example.
-        rows = () if tuple(prior.batch_shape) else n
-        z = prior.sample(rows, seed=z_seed)
+        # A prior that is conditional is one for each row already.
+        z = draw(prior, () if has_batch(prior) else (n,), z_seed)
         likelihood = self.decode(z, **accepted(self.decode, conditions))
         return (
             mean_or_mode(likelihood) if mean else likelihood.sample(seed=x_seed)

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfp_vae.distributions import factors
+from tfp_vae.latents import refuse_joint
 from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective, Schedule
 from tfp_vae.reduction import mean_over_first
@@ -94,6 +95,11 @@ class BetaTCVAE(Objective):
         self.set_schedules(beta=beta, alpha=alpha, gamma=gamma)
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        refuse_joint(
+            batch.posterior,
+            "Total correlation",
+            "Take ELBO(beta=...), which takes a weight for each part.",
+        )
         z = batch.samples()
         log_posterior = batch.log_posterior()
         # Each sample under each posterior: [S, B, B, latent coordinates].

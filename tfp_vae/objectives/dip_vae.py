@@ -7,6 +7,7 @@ from keras import ops
 
 from tfp_vae.arguments import is_weight
 from tfp_vae.distributions import factors
+from tfp_vae.latents import refuse_joint
 from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective
 from tfp_vae.reduction import mean_over_first
@@ -85,6 +86,11 @@ class DIPVAE(Objective):
         self.diagonal = diagonal
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        refuse_joint(
+            batch.posterior,
+            "The covariance of DIPVAE",
+            "Take ELBO(beta=...), which takes a weight for each part.",
+        )
         means = batch.posterior.mean()
         if len(means.shape) != 2:
             raise ValueError(

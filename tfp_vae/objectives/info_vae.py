@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tfp_vae.arguments import is_weight
+from tfp_vae.latents import by_part, draw, has_batch, rows_of
 from tfp_vae.objectives.batch import Batch
 from tfp_vae.objectives.objective import Objective, Schedule
 from tfp_vae.reduction import mean_over_first
@@ -79,6 +80,18 @@ def _check_kernel(kernel: str, bandwidth: float | None) -> None:
             "bandwidth is a squared distance, above zero, or None for twice "
             f"the latent size. Received: bandwidth={bandwidth!r}."
         )
+
+
+def _as_vectors(z: Any) -> Tensor:
+    """z, of all parts, as `[B, k]`."""
+    parts = by_part(z)
+    return ops.concatenate(
+        [
+            ops.reshape(parts[name], (-1, math.prod(parts[name].shape[1:])))
+            for name in sorted(parts)
+        ],
+        axis=-1,
+    )
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -160,7 +173,8 @@ class InfoVAE(Objective):
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.samples()
-        each = [self._discrepancy(batch, z[i], i) for i in range(z.shape[0])]
+        samples = keras.tree.flatten(z)[0].shape[0]
+        each = [self._discrepancy(batch, z, i) for i in range(samples)]
         mmd = mean_over_first(ops.stack(each))
         weight = self.alpha - 1.0 + self.at("lambda_", batch)
         if callable(self.lambda_):
@@ -172,19 +186,15 @@ class InfoVAE(Objective):
         )
         return objective, {"mmd": mmd}
 
-    def _discrepancy(self, batch: Batch, z: Tensor, index: int) -> Tensor:
-        # The same draws in each evaluation, which adds no noise.
+    def _discrepancy(self, batch: Batch, z: Any, index: int) -> Tensor:
+        # The same draws in each evaluation: it has no noise of its own.
         number = ops.cast(batch.step, "int32") if batch.training else 0
         seed = samplers.fold_in(tfp_seed(index), number)
-        drawn = batch.prior.sample(
-            () if tuple(batch.prior.batch_shape) else ops.shape(z)[0], seed=seed
-        )
-        vectors = (-1, math.prod(z.shape[1:]))
+        z = keras.tree.map_structure(lambda part: part[index], z)
+        rows = () if has_batch(batch.prior) else (rows_of(z),)
+        drawn = draw(batch.prior, rows, seed)
         return maximum_mean_discrepancy(
-            ops.reshape(z, vectors),
-            ops.reshape(drawn, vectors),
-            self.kernel,
-            self.bandwidth,
+            _as_vectors(z), _as_vectors(drawn), self.kernel, self.bandwidth
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The importance-weighted bound, and its three gradients."""
 
+import math
 import threading
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfp_vae.objectives.batch import Batch
@@ -91,15 +93,24 @@ class IWAE(Objective):
         # each replica, since replicas run in threads.
         self._marked = threading.local()
 
-    def latents(self, z: Tensor) -> Tensor:
+    def latents(self, z: Any) -> Any:
         if self.gradient != "dreg" or self.num_samples == 1:
             return z
-        leading = tuple(ops.shape(z)[:2])
-        marked = _mark(ops.reshape(z, (*leading, -1)))
-        channels = marked[..., -2:]
-        z = ops.reshape(marked[..., :-2], ops.shape(z))
-        self._marked.last = z, channels
-        return z
+        parts = keras.tree.flatten(z)
+        leading = tuple(ops.shape(parts[0])[:2])
+        flat = [
+            ops.reshape(p, (*leading, math.prod(p.shape[2:]))) for p in parts
+        ]
+        # All at once: what one part gets is weighed as what the others get.
+        marked = _mark(ops.concatenate(flat, axis=-1))
+        ends = np.cumsum([p.shape[-1] for p in flat]).tolist()
+        *values, channels = ops.split(marked, ends, axis=-1)
+        parts = [
+            ops.reshape(value, ops.shape(part))
+            for value, part in zip(values, parts, strict=True)
+        ]
+        self._marked.last = parts, channels
+        return keras.tree.pack_sequence_as(z, parts)
 
     def combine(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         log_weights = batch.log_weights(path_only=self.gradient != "standard")
@@ -113,15 +124,18 @@ class IWAE(Objective):
         weighted = ops.sum(weights * channels[..., 0], axis=0)
         return bound + weighted + ops.sum(channels[..., 1], axis=0), {}
 
-    def _channels(self, z: Tensor) -> Tensor:
+    def _channels(self, z: Any) -> Tensor:
         """The channels of the samples that were marked last."""
         marked = vars(self._marked).pop("last", None)
-        if marked is None or marked[0] is not z:
+        parts = keras.tree.flatten(z)
+        if marked is None or any(
+            a is not b for a, b in zip(marked[0], parts, strict=True)
+        ):
             raise ValueError(
                 'gradient="dreg" weights the gradient that the decoder sends '
                 "back to the samples: pass them through latents() of this "
                 "objective before the decoder, z = iwae.latents(z). Received: "
-                f"other samples, of shape {tuple(z.shape)}."
+                f"other samples, of shape {tuple(parts[0].shape)}."
             )
         return marked[1]
 

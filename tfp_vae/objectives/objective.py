@@ -8,23 +8,31 @@ from keras import ops
 
 from tfp_vae import checks
 from tfp_vae.arguments import check_one_of, check_positive_int, is_weight
-from tfp_vae.distributions import kl_divergence
 from tfp_vae.distributions.serialization import (
     deserialize_function,
     serialize_function,
 )
-from tfp_vae.keras_internals import leave_arguments_as_they_are
+from tfp_vae.keras_internals import keep_message, leave_arguments_as_they_are
+from tfp_vae.latents import (
+    ONLY,
+    as_latent,
+    draw,
+    is_joint,
+    latent_of,
+    parts_at,
+)
 from tfp_vae.objectives.batch import (
     Batch,
     ObjectiveTerms,
-    log_prob_of_draws,
 )
+from tfp_vae.objectives.divergence import divergences
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.samples import log_likelihood_of_samples
-from tfp_vae.substrate import Tensor, tfd
+from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = [
     "Objective",
+    "PartSchedule",
     "Schedule",
     "default_prior",
     "standard_normal",
@@ -32,6 +40,12 @@ __all__ = [
 
 #: A number, or a function from the training step to one.
 Schedule = float | Callable[[Tensor], Tensor]
+
+#: One for all parts of the latents, or one for each, by name.
+PartSchedule = Schedule | dict[str, Schedule]
+
+# The key of a dict of weights in a config, beside those of functions.
+_BY_PART = "by_part"
 
 
 def standard_normal(posterior: tfd.Distribution) -> tfd.Distribution:
@@ -59,9 +73,19 @@ def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
 
     Returns:
         A distribution of empty batch shape: uniform on the sphere for unit
-        vectors, uniform over the classes for relaxed one-hot vectors, otherwise
-        the standard normal.
+        vectors, uniform over the classes for classes, one-hot vectors and
+        relaxed ones, else the standard normal. Of a joint distribution,
+        this of each part, independent of the others.
     """
+    if is_joint(posterior):
+        z = draw(posterior, seed=tfp_seed(0))
+        priors = latent_of(
+            posterior,
+            {n: default_prior(q) for n, q in parts_at(posterior, z).items()},
+        )
+        if isinstance(priors, dict):
+            return tfd.JointDistributionNamed(priors)
+        return tfd.JointDistributionSequential(priors)
     *leading, size = tuple(posterior.event_shape) or (1,)
     inner = posterior
     while isinstance(inner, tfd.Independent):
@@ -70,9 +94,17 @@ def default_prior(posterior: tfd.Distribution) -> tfd.Distribution:
     prior: tfd.Distribution
     if isinstance(inner, (tfd.PowerSpherical, tfd.VonMisesFisher)):
         prior = tfd.SphericalUniform(size, batch_shape=leading, dtype=dtype)
-    elif isinstance(inner, tfd.RelaxedOneHotCategorical):
+    elif isinstance(
+        inner, (tfd.RelaxedOneHotCategorical, tfd.OneHotCategorical)
+    ):
         zeros = ops.zeros((*leading, size), dtype)
         prior = tfd.OneHotCategorical(logits=zeros, dtype=zeros.dtype)
+    elif isinstance(inner, tfd.Categorical):
+        classes = inner.logits_parameter().shape[-1]
+        prior = tfd.Categorical(
+            logits=ops.zeros((*posterior.event_shape, classes)), dtype=dtype
+        )
+        leading = list(posterior.event_shape)
     else:
         return standard_normal(posterior)
     return tfd.Independent(prior, len(leading)) if leading else prior
@@ -116,7 +148,9 @@ class Objective(keras.layers.Layer):
 
     #: The arguments that may be functions of the training step.
     scheduled: tuple[str, ...] = ()
-    #: The names in `ObjectiveTerms.reports`, except the scheduled arguments.
+    #: Those that may be a dict by part of the latents.
+    by_part: tuple[str, ...] = ()
+    #: The names in `ObjectiveTerms.reports`, beside the scheduled arguments.
     reported: tuple[str, ...] = ()
 
     def __init__(
@@ -142,39 +176,80 @@ class Objective(keras.layers.Layer):
             name="step",
         )
 
-    def set_schedules(self, **values: Schedule) -> None:
+    def set_schedules(self, **values: PartSchedule) -> None:
         """Checks weights that may be scheduled, and keeps them.
 
         Args:
-            **values: numbers >= 0, or functions of the step, by name.
+            **values: numbers >= 0, or functions of the step, by name; or dicts
+                of them by part of the latents.
 
         Raises:
             ValueError: for anything else.
         """
         for name, value in values.items():
-            if not callable(value) and not is_weight(value):
-                raise ValueError(
-                    f"{name} is a number >= 0 or a function of the training "
-                    f"step. Received: {name}={value!r}."
-                )
+            each_of = [value]
+            if isinstance(value, dict) and name in self.by_part:
+                each_of = [*value.values()]
+            for each in each_of:
+                if not callable(each) and not is_weight(each):
+                    raise ValueError(
+                        f"{name} is a number >= 0 or a function of the "
+                        f"training step. Received: {name}={value!r}."
+                    )
             setattr(self, name, value)
-        if any(map(callable, values.values())):
+        if self._moving():
             self.count_steps()
+
+    def _moving(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The weights that follow the step, by the names of their reports."""
+        found = {}
+        for name in self.scheduled:
+            value = getattr(self, name, None)
+            if not isinstance(value, dict):
+                value = {ONLY: value}
+            for part, each in value.items():
+                if callable(each):
+                    found[f"{name}_{part}" if part else name] = each
+        return found
 
     @property
     def report_names(self) -> tuple[str, ...]:
         """The names in `ObjectiveTerms.reports`."""
-        moving = [n for n in self.scheduled if callable(getattr(self, n))]
-        return (*self.reported, *moving)
+        return (*self.reported, *self._moving())
 
-    def latents(self, z: Tensor) -> Tensor:
-        """Samples of the posterior for the decoder.
+    def draw(self, posterior: tfd.Distribution, seed: Any) -> Any:
+        """The z at which a model decodes.
+
+        Args:
+            posterior: q(z|x), of batch shape `[B]`.
+            seed: of TFP's.
+
+        Returns:
+            `[B, *latent]`, or with several samples `[S, B, *latent]`, by part.
+        """
+        shape = () if self.num_samples == 1 else (self.num_samples,)
+        return draw(posterior, shape, seed, keep=True)
+
+    def expectation(self, values: Tensor, batch: Batch) -> Tensor:
+        """The average of what was worked out at samples of z.
+
+        Args:
+            values: `[S, B]`.
+            batch: the batch, of which the samples are.
+
+        Returns:
+            `[B]`.
+        """
+        return mean_over_first(values)
+
+    def latents(self, z: Any) -> Any:
+        """Samples of the posterior as the decoder is to see them.
 
         Most objectives return their input; an objective that weights the
         gradient at the samples marks them.
 
         Args:
-            z: `[B, *latent]` or `[S, B, *latent]`.
+            z: `[B, *latent]` or `[S, B, *latent]`, by part.
 
         Returns:
             The same values, to be passed to the decoder and to the objective.
@@ -206,7 +281,39 @@ class Objective(keras.layers.Layer):
         Returns:
             A number or a scalar tensor.
         """
+        return self._now(getattr(self, name), batch)
+
+    def at_parts(self, name: str, batch: Batch) -> dict[str, Any]:
+        """The values of an argument that may be given by part.
+
+        Args:
+            name: of the argument.
+            batch: the batch, which knows its parts and its training step.
+
+        Returns:
+            For each part a number or a scalar tensor.
+
+        Raises:
+            ValueError: if it is given for other parts than there are.
+        """
         value = getattr(self, name)
+        if not isinstance(value, dict):
+            return dict.fromkeys(batch.parts, self._now(value, batch))
+        if value.keys() != batch.parts.keys():
+            there = ", ".join(map(repr, batch.parts))
+            raise ValueError(
+                f"{name} is one number for all parts of the latents, or a dict "
+                f"of one for each. Received: {name} of "
+                f"{', '.join(map(repr, value))}, and "
+                + (
+                    "a posterior that is not joint."
+                    if ONLY in batch.parts
+                    else f"a posterior of the parts {there}."
+                )
+            )
+        return {part: self._now(each, batch) for part, each in value.items()}
+
+    def _now(self, value: Any, batch: Batch) -> Any:
         if not callable(value):
             return value
         return ops.cast(value(batch.step), batch.step.dtype)
@@ -220,8 +327,24 @@ class Objective(keras.layers.Layer):
         posterior: tfd.Distribution,
         likelihood: tfd.Distribution,
         prior: tfd.Distribution | None = None,
-        z: Tensor | None = None,
+        z: Any = None,
         training: bool | None = None,
+    ) -> ObjectiveTerms:
+        try:
+            return self._terms(x, posterior, likelihood, prior, z, training)
+        except Exception as error:
+            if is_joint(posterior) or is_joint(prior):
+                keep_message(error)
+            raise
+
+    def _terms(
+        self,
+        x: Tensor,
+        posterior: tfd.Distribution,
+        likelihood: tfd.Distribution,
+        prior: tfd.Distribution | None,
+        z: Any,
+        training: bool | None,
     ) -> ObjectiveTerms:
         checks.check_is_distribution(
             posterior, "the posterior", "MultivariateNormalDiag"
@@ -232,7 +355,7 @@ class Objective(keras.layers.Layer):
         if prior is None:
             prior = default_prior(posterior)
         checks.check_is_distribution(prior, "the prior", "DistributionLambda")
-        z = None if z is None else ops.convert_to_tensor(z)
+        z = as_latent(z)
         samples = checks.check_latent(posterior, prior, z)
         checks.check_likelihood(likelihood, x, samples)
         x = checks.in_dtype_of(likelihood, x)
@@ -240,13 +363,15 @@ class Objective(keras.layers.Layer):
         log_likelihood = log_likelihood_of_samples(x, likelihood, samples)
         drawn = z
         if z is not None and samples is None:
-            z = z[None]
+            z = keras.tree.map_structure(lambda part: part[None], z)
         step = ops.cast(
             0 if self.step is None else self.step, log_likelihood.dtype
         )
         if training and self.step is not None:
             self.step.assign_add(1)
-        kl = self._divergence(posterior, prior, drawn)
+        parts = divergences(posterior, prior, drawn, log_likelihood[0], self.kl)
+        kl, *others = (part.kl for part in parts.values())
+        kl = sum(others, kl)
         batch = Batch(
             log_likelihood,
             kl,
@@ -256,39 +381,17 @@ class Objective(keras.layers.Layer):
             step,
             bool(training),
             drawn,
+            parts,
         )
         objective, reports = self.combine(batch)
-        for name in self.report_names:
-            if name not in reports:
-                reports[name] = self.at(name, batch)
+        for name, schedule in self._moving().items():
+            reports.setdefault(name, self._now(schedule, batch))
         return ObjectiveTerms(
-            mean_over_first(log_likelihood), kl, objective, reports
-        )
-
-    def _divergence(
-        self,
-        posterior: tfd.Distribution,
-        prior: tfd.Distribution,
-        z: Tensor | None,
-    ) -> Tensor:
-        if self.kl != "monte_carlo":
-            try:
-                return kl_divergence(posterior, prior)
-            except NotImplementedError as error:
-                if self.kl == "exact":
-                    raise NotImplementedError(
-                        "No closed form is known for the KL divergence of "
-                        f"{posterior.name} from {prior.name}: take "
-                        'kl="monte_carlo" or kl="auto".'
-                    ) from error
-        if z is None:
-            raise ValueError(
-                "A Monte Carlo KL is computed at samples of the posterior: "
-                "pass them as z=posterior.sample()."
-            )
-        checks.check_densities(posterior, prior)
-        return mean_over_first(
-            log_prob_of_draws(posterior, z) - log_prob_of_draws(prior, z)
+            self.expectation(log_likelihood, batch),
+            kl,
+            objective,
+            reports,
+            {n: part.kl for n, part in parts.items() if n != ONLY},
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -299,17 +402,32 @@ class Objective(keras.layers.Layer):
         }
         for name in self.scheduled:
             value = getattr(self, name)
-            if callable(value):
-                owner = f"The {name} of {type(self).__name__}"
-                value = serialize_function(value, owner)
-            config[name] = value
+            owner = f"The {name} of {type(self).__name__}"
+            if isinstance(value, dict):
+                each = {n: _saved(v, owner) for n, v in value.items()}
+                config[name] = {_BY_PART: each}
+            else:
+                config[name] = _saved(value, owner)
         return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Objective":
         config = dict(config)
         for name in cls.scheduled:
-            if isinstance(config.get(name), dict):
-                owner = f"The {name} of {cls.__name__}"
-                config[name] = deserialize_function(config[name], owner)
+            value, owner = config.get(name), f"The {name} of {cls.__name__}"
+            if isinstance(value, dict) and _BY_PART in value:
+                config[name] = {
+                    n: _loaded(v, owner) for n, v in value[_BY_PART].items()
+                }
+            else:
+                config[name] = _loaded(value, owner)
         return cls(**config)
+
+
+def _saved(value: Any, owner: str) -> Any:
+    return serialize_function(value, owner) if callable(value) else value
+
+
+def _loaded(value: Any, owner: str) -> Any:
+    is_function = isinstance(value, dict)
+    return deserialize_function(value, owner) if is_function else value

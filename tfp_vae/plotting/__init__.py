@@ -2,5 +2,18 @@
 
 from tfp_vae.plotting.anomalies import save_anomalies
 from tfp_vae.plotting.image_panels import save_image_panels
+from tfp_vae.plotting.latents import (
+    interpolation,
+    latent_manifold,
+    latent_map,
+    latent_traversal,
+)
 
-__all__ = ["save_anomalies", "save_image_panels"]
+__all__ = [
+    "interpolation",
+    "latent_manifold",
+    "latent_map",
+    "latent_traversal",
+    "save_anomalies",
+    "save_image_panels",
+]

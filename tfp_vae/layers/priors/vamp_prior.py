@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfp_vae.arguments import canonical_event_shape
@@ -30,8 +31,12 @@ class VampPrior(PriorLayer):
         initializer: of the pseudo-inputs, before the activation; a Keras
             initializer. Real examples make a good start:
             `prior.pseudo_inputs.assign(x[:K])`.
-        activation: keeps the pseudo-inputs in the range of the data, such as
-            `"sigmoid"` for pixels in [0, 1]; by default none.
+        activation: what keeps the pseudo-inputs in the range of the data, such
+            as `"sigmoid"` for pixels in [0, 1]; by default none.
+        conditions: for a conditional encoder, the conditions of the
+            pseudo-inputs by name, each `[K, ...]`, such as
+            `{"label": np.arange(K) % 10}`. Floats are where training starts;
+            integers stay as they are.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -61,6 +66,7 @@ class VampPrior(PriorLayer):
         input_shape: Any,
         initializer: Any = "random_normal",
         activation: Any = None,
+        conditions: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_components, **kwargs)
@@ -72,7 +78,35 @@ class VampPrior(PriorLayer):
             initializer=self.initializer,
             name="pseudo_inputs",
         )
+        self.conditions = {
+            name: np.asarray(value).tolist()
+            for name, value in (conditions or {}).items()
+        }
+        self.condition_values = {
+            name: self._condition(name, np.asarray(value))
+            for name, value in (conditions or {}).items()
+        }
         self.built = True
+
+    def _condition(self, name: str, value: np.ndarray) -> Any:
+        if value.dtype.kind not in "biuf" or value.shape[:1] != (
+            self.num_components,
+        ):
+            raise ValueError(
+                "A VampPrior has one condition for each pseudo-input, numbers "
+                f"[{self.num_components}, ...]. Received: {name} of shape "
+                f"{value.shape} and dtype {value.dtype}."
+            )
+        is_float = value.dtype.kind == "f"
+        weight = self.add_weight(
+            shape=value.shape,
+            initializer="zeros",
+            dtype=None if is_float else "int32",
+            trainable=is_float,
+            name=name,
+        )
+        weight.assign(value.astype(weight.dtype))
+        return weight
 
     def call(
         self,
@@ -89,7 +123,13 @@ class VampPrior(PriorLayer):
         pseudo: Tensor = self.activation(
             ops.convert_to_tensor(self.pseudo_inputs)
         )
-        posteriors = encoder(pseudo, training=training)
+        data = pseudo
+        if self.condition_values:
+            data = {
+                name: ops.convert_to_tensor(value)
+                for name, value in self.condition_values.items()
+            } | {"x": pseudo}
+        posteriors = encoder(data, training=training)
         dtype = keras.backend.standardize_dtype(posteriors.dtype)
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=ops.zeros((self.num_components,), dtype)),
@@ -102,4 +142,5 @@ class VampPrior(PriorLayer):
             "input_shape": self.pseudo_input_shape,
             "initializer": keras.initializers.serialize(self.initializer),
             "activation": keras.activations.serialize(self.activation),
+            "conditions": self.conditions or None,
         }

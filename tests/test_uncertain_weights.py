@@ -135,7 +135,10 @@ def test_same_as_the_original(name, is_bias_uncertain):
             }
         pair.append(getattr(home, name)(**arguments, **more))
     original, ours = pair
-    original(x), ours(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own `add_variable`
+        original(x)
+    ours(x)
     assert [w.path.split("/")[-1] for w in ours.weights] == [
         w.name.split("/")[-1].split(":")[0] for w in original.weights
     ]
@@ -352,18 +355,35 @@ def test_at_the_exact_posterior_the_loss_is_the_evidence_of_any_draw():
     layer.set_weights([np.r_[mean, triangle].astype("float32")])
     for _ in range(3):
         # Of sums of 48 densities in float32, over an ill-conditioned inverse.
-        assert model.evaluate(X, Y, verbose=0) == pytest.approx(
-            -evidence / N, rel=2e-5
-        )
+        found = model.evaluate(X, Y, batch_size=N, verbose=0)
+        assert found == pytest.approx(-evidence / N, rel=2e-5)
     q = layer.posterior(X)
     np.testing.assert_allclose(numpy(q.covariance()), covariance, rtol=1e-3)
 
 
+@keras.saving.register_keras_serializable("tests")
+def sixteen_draws(distribution):
+    return distribution.sample(16)
+
+
 def test_the_learned_posterior_is_the_closed_form():
-    model, layer = line(kl_use_exact=True)
-    keras.utils.set_random_seed(1)
+    """By several draws of the weights at once, for little noise."""
+
+    def posterior(*sizes):
+        model = any_gaussian(*sizes)
+        model.pop()
+        model.add(layers.MultivariateNormalTriL(4, sixteen_draws))
+        return model
+
+    layer = layers.DenseVariational(
+        1, posterior, unit_gaussian, kl_weight=1 / N, kl_use_exact=True
+    )
+    model = tfp_vae.Sequential(
+        [keras.Input((3,)), layer, layers.IndependentNormal(1, scale=1.0)]
+    )
+    model.compile("adam", loss=lambda y, p: -ops.mean(p.log_prob(y)))
     mean, covariance, _ = closed_form()
-    for rate, epochs in ((0.05, 150), (0.01, 150), (0.002, 150)):
+    for rate, epochs in ((0.05, 200), (0.01, 100), (0.002, 100)):
         model.optimizer.learning_rate = rate
         model.fit(X, Y, batch_size=N, epochs=epochs, verbose=0)
     q = layer.posterior(X)
@@ -371,15 +391,14 @@ def test_the_learned_posterior_is_the_closed_form():
     # In standard deviations of the posterior: what the noise of the gradient
     # leaves at the last rate.
     np.testing.assert_allclose(
-        (numpy(q.mean()) - mean) / stddev, np.zeros(4), atol=0.3
+        (numpy(q.mean()) - mean) / stddev, np.zeros(4), atol=0.1
     )
-    np.testing.assert_allclose(numpy(q.stddev()) / stddev, np.ones(4), atol=0.2)
+    np.testing.assert_allclose(numpy(q.stddev()) / stddev, np.ones(4), atol=0.1)
 
 
 def test_posterior_predictive():
-    model, layer = line()
-    mean, covariance, _ = closed_form()
-    draws = 400
+    model, _ = line()
+    draws = 60
     # As it is at first: softplus(0) on the diagonal, 0 elsewhere.
     found = posterior_predictive(model, X[:4], draws)
     inputs = np.c_[np.float64(X[:4]), np.ones(4)]
@@ -387,7 +406,9 @@ def test_posterior_predictive():
     np.testing.assert_allclose(
         numpy(found.epistemic)[:, 0], exact, rtol=5 * np.sqrt(2 / draws)
     )
-    np.testing.assert_allclose(numpy(found.aleatoric), np.ones((4, 1)), 1e-5)
+    np.testing.assert_allclose(
+        numpy(found.aleatoric), np.ones((4, 1)), rtol=1e-5
+    )
     np.testing.assert_allclose(
         numpy(found.distribution.variance()),
         numpy(found.epistemic + found.aleatoric),
@@ -398,7 +419,7 @@ def test_posterior_predictive():
     log_prob = numpy(
         found.distribution.log_prob(np.full((4, 1), 0.5, "float32"))
     )
-    np.testing.assert_allclose(log_prob, total, atol=0.15)
+    np.testing.assert_allclose(log_prob, total, atol=0.3)
     with pytest.raises(TypeError, match="The model returns"):
         posterior_predictive(keras.Sequential([keras.layers.Dense(1)]), X)
 
@@ -428,17 +449,15 @@ def test_functions_of_a_users_own(tmp_path):
     model.compile("adam", loss=NegativeLogLikelihood())
     before = model.get_weights()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
-    assert all((a != b).any() for a, b in zip(before, model.get_weights()))
+    for a, b in zip(before, model.get_weights(), strict=True):
+        assert (a != b).any()
     assert len(model.layers[0].trainable_weights) == 3
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert again.get_config() == model.get_config()
-    # The noise goes on where it was.
-    np.testing.assert_allclose(
-        numpy(again(X).mean()), numpy(model(X).mean()), rtol=1e-5
-    )
+    assert again.layers[0].kernel_divergence_fn is estimated_kl
+    assert again.layers[1].kernel_divergence_fn.num_examples == N
     again.fit(X, Y, verbose=0)
 
 
@@ -546,29 +565,46 @@ def other_variables():
     return make
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: layers.DenseFlipout(1, kernel_posterior_fn=laplace), TypeError, "Independent.tfd.Normal"),
-        (lambda: layers.DenseReparameterization(1, kernel_posterior_fn=wrong_shape), ValueError, "argument `shape`"),
-        (lambda: layers.DenseReparameterization(1, kernel_prior_fn=lambda *_: 1), TypeError, "A|What makes"),
-        (lambda: layers.DenseReparameterization(1, kernel_posterior_fn=other_variables()), ValueError, "same variables"),
-        (lambda: layers.DenseReparameterization(1, kernel_posterior_fn=None), ValueError, "posterior of its kernel"),
-        (lambda: layers.DenseReparameterization(1, kernel_prior_fn=3), TypeError, "a function or None"),
-        (lambda: layers.DenseVariational(1, any_gaussian, unit_gaussian, "x"), ValueError, "kl_weight"),
-        (lambda: layers.DenseVariational(1, 2, unit_gaussian), TypeError, "make_posterior_fn is"),
-        (lambda: layers.DenseVariational(1, any_gaussian, lambda k, b, d: unit_gaussian(k, b + 1)), ValueError, "over vectors"),
-        (lambda: layers.DenseVariational(1, any_gaussian, lambda k, b, d: ops.ones_like), TypeError, "make_prior_fn"),
-        (lambda: layers.Convolution2DFlipout(1, (2, 2, 2)), ValueError, "2 of them"),
-        (lambda: layers.Convolution2DFlipout(1, 2, padding="causal"), ValueError, "'valid', 'same'"),
-        (lambda: layers.Convolution2DFlipout(1, 2, strides=2, dilation_rate=2), ValueError, "either"),
-        (lambda: scaled_kl(0), ValueError, "number of examples"),
-        (lambda: layers.BlockwiseInitializer(["zeros"], [1, 2]), ValueError, "one size"),
-    ],
-)  # fmt: skip
-def test_what_is_refused(make, error, message):
-    with pytest.raises(error, match=message):
-        make()(X)
+REPARAMETERIZED = layers.DenseReparameterization
+VARIATIONAL = layers.DenseVariational
+PLANE = layers.Convolution2DFlipout
+REFUSED = {
+    "Independent.tfd.Normal": lambda: layers.DenseFlipout(
+        1, kernel_posterior_fn=laplace
+    ),
+    "argument `shape`": lambda: REPARAMETERIZED(
+        1, kernel_posterior_fn=wrong_shape
+    ),
+    "What makes a kernel_prior": lambda: REPARAMETERIZED(
+        1, kernel_prior_fn=lambda *_: 1
+    ),
+    "same variables": lambda: REPARAMETERIZED(
+        1, kernel_posterior_fn=other_variables()
+    ),
+    "posterior of its kernel": lambda: REPARAMETERIZED(
+        1, kernel_posterior_fn=None
+    ),
+    "a function or None": lambda: REPARAMETERIZED(1, kernel_prior_fn=3),
+    "kl_weight": lambda: VARIATIONAL(1, any_gaussian, unit_gaussian, "x"),
+    "make_posterior_fn is": lambda: VARIATIONAL(1, 2, unit_gaussian),
+    "over vectors": lambda: VARIATIONAL(
+        1, any_gaussian, lambda k, b, d: unit_gaussian(k, b + 1)
+    ),
+    "What make_prior_fn": lambda: VARIATIONAL(
+        1, any_gaussian, lambda k, b, d: ops.ones_like
+    ),
+    "2 of them": lambda: PLANE(1, (2, 2, 2)),
+    "'valid', 'same'": lambda: PLANE(1, 2, padding="causal"),
+    "strided or dilated": lambda: PLANE(1, 2, strides=2, dilation_rate=2),
+    "number of examples": lambda: scaled_kl(0),
+    "one size": lambda: layers.BlockwiseInitializer(["zeros"], [1, 2]),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_refused(message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        REFUSED[message]()(X)
 
 
 # The parts they are made of.
@@ -578,7 +614,7 @@ def test_variable_layer_and_blockwise_initializer(tmp_path):
     initializer = layers.BlockwiseInitializer(
         ["zeros", keras.initializers.Constant(2.0)], sizes=[1, 2]
     )
-    layer = layers.VariableLayer((2, 3), "float64", "relu", initializer)
+    layer = layers.VariableLayer((2, 3), "float16", "relu", initializer)
     expected = np.array([[0, 2, 2], [0, 2, 2]])
     for inputs in (X, None, 0.0):
         np.testing.assert_array_equal(numpy(layer(inputs)), expected)
@@ -606,7 +642,7 @@ def test_default_loc_scale():
         return ops.zeros(shape)
 
     make = layers.default_loc_scale_fn()
-    loc, scale = make("float32", [2], "w", True, add_variable)
+    _, scale = make("float32", [2], "w", True, add_variable)
     assert made == ["w_loc", "w_untransformed_scale"]
     np.testing.assert_allclose(numpy(scale), np.log(2), rtol=1e-6)
     singular = layers.default_loc_scale_fn(is_singular=True)

@@ -106,6 +106,12 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
                 "or None. For one that changes in training there is also a VAE "
                 f"with ELBO(beta=...). Received: weight={weight!r}."
             )
+        if isinstance(distribution_b, keras.Sequential) and not getattr(
+            distribution_b, "built", True
+        ):
+            # Its input is of no use, so of no shape. Now, for its weights to be
+            # there before a layer that holds it is built.
+            distribution_b.build(())
         self.distribution_b = distribution_b
         self.use_exact_kl = use_exact_kl
         self.test_points_reduce_axis = test_points_reduce_axis
@@ -143,8 +149,9 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
     def _distribution_b(self) -> tfd.Distribution:
         b = self.distribution_b
         if isinstance(b, keras.Model):
-            # Keras' own models take tensors alone.
-            b = b(ops.zeros(()))
+            # Keras' own models take tensors alone, of the shape they know.
+            shape = getattr(b, "input_shape", None) if b.built else None
+            b = b(ops.zeros([size or 1 for size in shape or ()]))
         elif isinstance(b, keras.layers.Layer):
             b = b(None)
         elif not isinstance(b, tfd.Distribution):

@@ -35,6 +35,10 @@ class _ScaledKL:
     def get_config(self) -> dict[str, Any]:
         return {"num_examples": self.num_examples}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "_ScaledKL":
+        return cls(**config)
+
 
 def scaled_kl(num_examples: float) -> Any:
     """A `kernel_divergence_fn` for a loss that is a mean over examples.

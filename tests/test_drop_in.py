@@ -237,6 +237,16 @@ def test_saved_with_its_loss_or_without(tmp_path):
     )
 
 
+def test_a_loss_of_tensors_stays_what_keras_makes_of_it():
+    model = tfp_vae.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", lambda y, p: ops.square(y - p))
+    kernel, bias = model.get_weights()
+    expected = np.square(LINE[:, None] - X @ kernel - bias).mean()
+    assert model.evaluate(X, LINE, verbose=0) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
 def test_a_loss_of_another_batch_is_refused():
     model = tfp_vae.Sequential(
         [

@@ -155,18 +155,26 @@ class _Manners(layers.DistributionLayer):
         given = _by_name(cls.__name__, order, args, kwargs)
         given["sample_dtype"] = given.pop("dtype", None)
         layer = cls(**given)
-        return layer._made_of(ops.convert_to_tensor(params))
+        return layer.made_of(ops.convert_to_tensor(params))
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         new: Any = type(self).new
         if getattr(new, "__func__", None) is _Manners.new.__func__:
-            return self._made_of(params)
+            return self.made_of(params)
         # A subclass has its own.
         given = {**vars(self), "dtype": self.sample_dtype}
         names = list(inspect.signature(new).parameters)[1:]
         return new(params, **{n: given[n] for n in names if n in given})
 
-    def _made_of(self, params: Tensor) -> tfd.Distribution:
+    def made_of(self, params: Tensor) -> tfd.Distribution:
+        """What the layer itself makes of parameters.
+
+        Args:
+            params: as the layer is called with.
+
+        Returns:
+            A distribution.
+        """
         distribution = super().make_distribution(params)
         if not self.validate_args and self.sample_dtype is None:
             return distribution

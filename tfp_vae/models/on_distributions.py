@@ -78,16 +78,12 @@ class LossOfDistribution(keras.losses.Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> Tensor:
         if not isinstance(y_pred, tfd.Distribution):
-            loss = self.loss
-            if not isinstance(loss, keras.losses.Loss):
-                loss = keras.losses.get(loss)
-            return _AsInKeras(loss, self.reduction, self.name)(
+            return _AsInKeras(self.loss, self.reduction, self.name)(
                 y_true, y_pred, sample_weight
             )
         losses = ops.convert_to_tensor(self.call(y_true, y_pred))
-        batch, found = ops.shape(y_true)[:1], ops.shape(losses)[:1]
-        if found and {type(n) for n in (*batch, *found)} == {int}:
-            _check_batch(self.name, tuple(batch), tuple(losses.shape))
+        if y_true is not None and not keras.tree.is_nested(y_true):
+            _check_batch(self.name, tuple(y_true.shape), tuple(losses.shape))
         return reduce_loss(losses, sample_weight, self.reduction, self.name)
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
@@ -103,26 +99,33 @@ class LossOfDistribution(keras.losses.Loss):
 
 
 class _AsInKeras(keras.losses.Loss):
-    """A loss that is a function, or an object, as Keras has it."""
+    """A loss of tensors that is a function, or an object, as Keras has it."""
 
     def __init__(self, loss: Any, reduction: Any, name: str) -> None:
         super().__init__(name=name, reduction=reduction)
         self.loss = loss
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        return getattr(self.loss, "call", self.loss)(y_true, y_pred)
+        if isinstance(self.loss, keras.losses.Loss):
+            return self.loss.call(y_true, y_pred)
+        if not keras.tree.is_nested(y_pred):
+            y_true = _of_rank(y_true, tuple(y_pred.shape))
+        return self.loss(y_true, y_pred)
 
 
 def _check_batch(
-    name: str, batch: tuple[int, ...], losses: tuple[int, ...]
+    name: str, y: tuple[int | None, ...], losses: tuple[int | None, ...]
 ) -> None:
+    """Refuses losses that were broadcast, where the shapes are known."""
+    if not y or not losses or y[0] is None or losses[0] is None:
+        return
     # Of [B] and [B, 1] densities broadcast to [B, B].
-    is_square = len(losses) > 1 and losses[0] == losses[1] == batch[0] > 1
-    if losses[0] not in (1, *batch) or is_square:
+    is_square = losses[:2] == (y[0], y[0]) and y[1:2] != (y[0],) and y[0] > 1
+    if losses[0] not in (1, y[0]) or is_square:
         raise ValueError(
             "A loss is one of each example, or a scalar. Received: losses of "
-            f"shape {losses} from {name} for {batch[0]} examples. Give y and "
-            "the distribution the same shape: [B, ...]."
+            f"shape {losses} from {name} for y of shape {y}. Give y and the "
+            "distribution the same shape: [B, ...]."
         )
 
 
@@ -155,16 +158,23 @@ def _like(y: Any, distribution: tfd.Distribution) -> Any:
     """y, of the rank and the precision of the distribution."""
     if y is None or keras.tree.is_nested(y):
         return y
-    y = ops.convert_to_tensor(y)
-    shape = (*distribution.batch_shape, *distribution.event_shape)
-    rank = len(y.shape)
-    if rank == 1 and len(shape) == 2:
-        y = ops.expand_dims(y, -1)
-    elif rank == len(shape) + 1 and y.shape[-1] == 1:
-        y = ops.squeeze(y, -1)
+    y = _of_rank(
+        ops.convert_to_tensor(y),
+        (*distribution.batch_shape, *distribution.event_shape),
+    )
     dtype = keras.backend.standardize_dtype(distribution.dtype)
     if "float" in dtype and "float" in keras.backend.standardize_dtype(y.dtype):
         y = ops.cast(y, dtype)
+    return y
+
+
+def _of_rank(y: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+    """y with one dimension of 1 more or less, as Keras does."""
+    rank = len(y.shape)
+    if rank + 1 == len(shape) and shape[-1] == 1:
+        return ops.expand_dims(y, -1)
+    if rank == len(shape) + 1 and y.shape[-1] == 1:
+        return ops.squeeze(y, -1)
     return y
 
 

@@ -107,7 +107,7 @@ class _Manners(layers.DistributionLayer):
             kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
             rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
             # The layer of `tfp_vae.layers` has the other defaults.
-            known = inspect.signature(cls.__mro__[2].__init__).parameters
+            known = inspect.signature(cls.__mro__[2]).parameters
             cls.__signature__ = inspect.Signature(
                 [
                     inspect.Parameter(
@@ -159,7 +159,7 @@ class _Manners(layers.DistributionLayer):
 
     def make_distribution(self, params: Tensor) -> tfd.Distribution:
         new: Any = type(self).new
-        if getattr(new, "__func__", None) is _Manners.new.__func__:
+        if getattr(new, "__func__", None) is vars(_Manners)["new"].__func__:
             return self.made_of(params)
         # A subclass has its own.
         given = {**vars(self), "dtype": self.sample_dtype}

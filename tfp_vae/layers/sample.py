@@ -65,7 +65,7 @@ def canonical_conversion(identifier: Any) -> Conversion | None:
     if isinstance(identifier, dict):
         identifier = deserialize_function(identifier, "convert_to_tensor_fn")
     if isinstance(identifier, property):
-        identifier = identifier.fget.__name__
+        identifier = getattr(identifier.fget, "__name__", identifier)
     for name in _METHODS:
         if identifier in (name, getattr(tfd.Distribution, name)):
             return name

@@ -22,7 +22,7 @@ class _Seeded:
     def tensor_distribution(self) -> tfd.Distribution:
         """The distribution without these manners."""
         # Not kept, since JAX takes a distribution apart and makes it anew.
-        plain = object.__new__(_families[type(self)])
+        plain: Any = object.__new__(_families[type(self)])
         vars(plain).update(vars(self))
         for name in ("_seed", "_tensor"):
             vars(plain).pop(name, None)
@@ -139,7 +139,8 @@ def _copy(
         distribution = distribution.tensor_distribution
     # A copy, since a function may return the same distribution at each call.
     # The attributes are copied, since some classes of TFP refuse `copy.copy`.
-    result = object.__new__(_subclass(manners, type(distribution)))
+    family: Any = type(distribution)
+    result: Any = object.__new__(_subclass(manners, family))
     vars(result).update(vars(distribution), **attributes)
     return result
 

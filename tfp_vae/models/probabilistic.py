@@ -52,7 +52,7 @@ class _Probabilistic(FastFit):
             args = (keras.ops.convert_to_tensor(float(args[0])), *args[1:])
         return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
-    def compile(
+    def compile(  # type: ignore[override]
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
@@ -71,14 +71,15 @@ class _Probabilistic(FastFit):
             metrics: as in Keras; a function or an object of your own is given y
                 and a distribution that is also a tensor, its mean.
             weighted_metrics: likewise.
-            **kwargs: of `keras.Model.compile`.
+            **kwargs: of `FastFit.compile`: `steps_per_execution`,
+                `jit_compile` and those of Keras.
         """
         self._of_distributions = None
         if metrics or weighted_metrics:
             self._of_distributions = MetricsOfDistributions()
             metrics = self._of_distributions.of_users(metrics)
             weighted_metrics = self._of_distributions.of_users(weighted_metrics)
-        super().compile(  # type: ignore[misc]
+        super().compile(
             optimizer=optimizer,
             loss=losses_of_users(loss),
             loss_weights=loss_weights,
@@ -95,24 +96,13 @@ class _Probabilistic(FastFit):
             that is not registered with Keras: the model is saved without it.
         """
         try:
-            return super().get_compile_config()  # type: ignore[misc]
+            return super().get_compile_config()
         except TypeError as error:
             warn_user(
                 "The model is saved, but not how it was compiled: after "
                 f"loading, call compile again. {error}"
             )
             return None
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model.
-
-        Args:
-            config: what `get_compile_config` gave.
-        """
-        model: Any = self
-        model.compile(**keras.saving.deserialize_keras_object(config))
-        if model.optimizer is not None and model.built:
-            model.optimizer.build(model.trainable_variables)
 
     def _make_ready(self, x: Any, y: Any = None) -> Any:
         """Builds the model, its loss and its metrics; returns x."""

@@ -171,7 +171,8 @@ def _like(y: Any, distribution: tfd.Distribution) -> Any:
 def _of_rank(y: Tensor, shape: tuple[int | None, ...]) -> Tensor:
     """y with one dimension of 1 more or less, as Keras does."""
     rank = len(y.shape)
-    if rank + 1 == len(shape) and shape[-1] == 1:
+    # Of more dimensions the first may be one of draws.
+    if rank == 1 and len(shape) == 2 and shape[-1] == 1:
         return ops.expand_dims(y, -1)
     if rank == len(shape) + 1 and y.shape[-1] == 1:
         return ops.squeeze(y, -1)

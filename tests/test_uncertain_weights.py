@@ -56,7 +56,7 @@ def standard_normal(dtype, shape, name, trainable, add_variable_fn):
 
 
 @keras.saving.register_keras_serializable("tests")
-def laplace(dtype, shape, name, trainable, add_variable_fn):
+def laplace_weights(dtype, shape, name, trainable, add_variable_fn):
     loc = add_variable_fn(f"{name}_loc", shape, dtype, "zeros")
     raw = add_variable_fn(
         name=f"{name}_raw", shape=shape, initializer="ones", trainable=trainable
@@ -435,7 +435,7 @@ def test_functions_of_a_users_own(tmp_path):
             layers.DenseReparameterization(
                 4,
                 "relu",
-                kernel_posterior_fn=laplace,
+                kernel_posterior_fn=laplace_weights,
                 kernel_prior_fn=standard_normal,
                 kernel_divergence_fn=estimated_kl,
             ),
@@ -570,7 +570,7 @@ VARIATIONAL = layers.DenseVariational
 PLANE = layers.Convolution2DFlipout
 REFUSED = {
     "Independent.tfd.Normal": lambda: layers.DenseFlipout(
-        1, kernel_posterior_fn=laplace
+        1, kernel_posterior_fn=laplace_weights
     ),
     "argument `shape`": lambda: REPARAMETERIZED(
         1, kernel_posterior_fn=wrong_shape

@@ -18,6 +18,7 @@ MODULES = {
     "tfp_vae": "The names that most programs need.",
     "tfp_vae.models": "Keras models that train and evaluate distributions.",
     "tfp_vae.layers": "Keras layers that return distributions.",
+    "tfp_vae.tfp_layers": "`tfp.layers` on Keras 3, name for name.",
     "tfp_vae.distributions": "Distributions that TFP lacks.",
     "tfp_vae.objectives": "What a variational autoencoder maximises.",
     "tfp_vae.losses": "Negative log-likelihoods, and hand-written losses read "

@@ -16,9 +16,8 @@ import numpy as np
 from mnist import load
 
 import tfp_vae
-from tfp_vae import layers as tfpl
+import tfp_vae.tfp_layers as tfpl
 from tfp_vae.distributions import kl_divergence
-from tfp_vae.losses import NegativeLogLikelihood
 from tfp_vae.substrate import tfd
 
 SHAPE = (28, 28, 1)
@@ -47,7 +46,6 @@ def model() -> tuple[keras.Model, keras.Model]:
             layers.Dense(tfpl.MultivariateNormalTriL.params_size(SIZE)),
             tfpl.MultivariateNormalTriL(
                 SIZE,
-                convert_to_tensor_fn=tfd.Distribution.sample,
                 activity_regularizer=tfpl.KLDivergenceRegularizer(prior),
             ),
         ]
@@ -64,7 +62,7 @@ def model() -> tuple[keras.Model, keras.Model]:
             layers.Conv2DTranspose(DEPTH, 5, strides=1, **same),
             layers.Conv2D(1, 5, padding="same"),
             layers.Flatten(),
-            tfpl.IndependentBernoulli(SHAPE),
+            tfpl.IndependentBernoulli(SHAPE, tfd.Bernoulli.logits),
         ]
     )
     vae = tfp_vae.Model(encoder.inputs, decoder(encoder.outputs[0]))
@@ -89,7 +87,9 @@ def main() -> None:
     x_train, x_test = x_train[: options.limit], x_test[: options.test_limit]
 
     vae, encoder = model()
-    vae.compile(keras.optimizers.Adam(1e-3), loss=NegativeLogLikelihood())
+    vae.compile(
+        keras.optimizers.Adam(1e-3), loss=lambda x, rv_x: -rv_x.log_prob(x)
+    )
     vae.fit(
         x_train,
         x_train,

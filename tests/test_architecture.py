@@ -28,7 +28,7 @@ STOREYS = [
     {"objectives"},
     {"evaluation"},
     {"models"},
-    {"callbacks", "plotting", "annealing", "calibration"},
+    {"callbacks", "plotting", "annealing", "calibration", "tfp_layers"},
 ]
 STOREY = {room: i for i, rooms in enumerate(STOREYS) for room in rooms}
 

@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from tfp_vae import layers, tables
-from tfp_vae.substrate import tfd
+from tfp_vae.substrate import tfd, tfp
 
 CLASSES = [
     found
@@ -28,16 +28,26 @@ REQUIRED = {
     "distribution_b": lambda: tfd.Normal(0.0, 1.0),
     "event_shape": lambda: (2, 3),
     "event_size": lambda: 4,
+    "filters": lambda: 2,
+    "initializers": lambda: ["zeros", "ones"],
     "input_shape": lambda: (3,),
+    "kernel_provider": lambda: Kernel(),
+    "kernel_size": lambda: 3,
+    "make_posterior_fn": lambda: unit_normal,
+    "make_prior_fn": lambda: unit_normal,
     "make_distribution_fn": lambda: unit_normal,
     "num_classes": lambda: 3,
     "num_components": lambda: 2,
+    "num_inducing_points": lambda: 3,
     "rank": lambda: 1,
     "layer": lambda: keras.layers.Dense(2),
     "parts": lambda: {"z": layers.Head(layers.MultivariateNormalDiag(2))},
     "made": lambda: layers.AutoregressiveNetwork(2, event_shape=2),
     "params": lambda: 2,
+    "shape": lambda: 3,
+    "sizes": lambda: [1, 2],
     "transforms": lambda: [layers.AffineCoupling()],
+    "units": lambda: 2,
     "table": lambda: tables.TableEncoder({"age": "continuous"}),
 }
 
@@ -45,6 +55,13 @@ REQUIRED = {
 @keras.saving.register_keras_serializable("tests")
 def unit_normal(loc):
     return tfd.Normal(loc, 1.0)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Kernel(keras.layers.Layer):
+    @property
+    def kernel(self):
+        return tfp.math.psd_kernels.ExponentiatedQuadratic()
 
 
 def parameters(cls):
@@ -136,7 +153,9 @@ def test_the_config_has_each_argument(cls):
     for name, parameter in own(cls).items():
         default = parameter.default
         if isinstance(default, (int, float)) or default == "learned":
-            assert config[name] == default, name
+            # An int stands for one in each dimension.
+            each = (default,) * getattr(cls, "rank", 1)
+            assert config[name] in (default, each), name
     assert cls.from_config(config).get_config() == config
 
 

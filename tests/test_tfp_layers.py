@@ -549,7 +549,7 @@ def test_a_distribution_as_the_tensor_asked_for():
             layer = diag(convert_to_tensor_fn=way)
             assert layer.convert_to_tensor_fn == name
             distribution = layer(params)
-            assert type(distribution) is tfd.MultivariateNormalDiag
+            assert isinstance(distribution, tfd.MultivariateNormalDiag)
             for tensor in (
                 ops.convert_to_tensor(distribution),
                 to_tensor(distribution),
@@ -595,7 +595,7 @@ def test_independent_variables_as_a_tensor(name):
     cls = getattr(layers, f"Independent{name}")
     params = random_params(cls.params_size((2, 1)))
     distribution = cls((2, 1), convert_to_tensor_fn="mean")(params)
-    assert type(distribution) is tfd.Independent
+    assert isinstance(distribution, tfd.Independent)
     np.testing.assert_array_equal(
         numpy(ops.convert_to_tensor(distribution)),
         numpy(cls((2, 1))(params).mean()),
@@ -674,7 +674,7 @@ def test_optimal_scale_in_training_is_a_tensor_too():
 
 
 def test_conversions_that_do_not_exist():
-    for wrong in ("median", 3, tfd.Bernoulli.logits):
+    for wrong in ("median", 3):
         with pytest.raises(ValueError, match="'sample', 'mean'"):
             diag(convert_to_tensor_fn=wrong)
     layer = diag(convert_to_tensor_fn=lambda d: d.mean())

@@ -34,6 +34,10 @@ from tfp_vae.evaluation.latents import (
     kl_per_dimension,
     rate_distortion,
 )
+from tfp_vae.evaluation.posterior_predictive import (
+    PosteriorPredictive,
+    posterior_predictive,
+)
 
 __all__ = [
     "ActiveUnits",
@@ -42,6 +46,7 @@ __all__ = [
     "BidirectionalBounds",
     "BitsPerDimension",
     "MarginalLogLikelihood",
+    "PosteriorPredictive",
     "ProbabilityIntegralTransform",
     "RateDistortion",
     "active_units",
@@ -55,6 +60,7 @@ __all__ = [
     "impute",
     "kl_per_dimension",
     "marginal_log_likelihood",
+    "posterior_predictive",
     "probability_integral_transform",
     "rate_distortion",
 ]

@@ -147,9 +147,11 @@ class DistributionLayer(keras.layers.Layer):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Here and not in `call`, since a subclass may wrap the result of
-        # `call`.
-        output = super().__call__(*args, **kwargs)
+        # Here and not in `call`, since a subclass may wrap what `call` returns.
+        return self._convertible(super().__call__(*args, **kwargs))
+
+    def _convertible(self, output: Any) -> Any:
+        """A distribution as a tensor as well, if that was asked for."""
         if self.convert_to_tensor_fn is None or not isinstance(
             output, tfd.Distribution
         ):
@@ -173,7 +175,9 @@ class DistributionLayer(keras.layers.Layer):
         if self.activity_regularizer is not None:
             # Keras applies it to tensors only, and silently skips a
             # distribution.
-            self.add_loss(self.activity_regularizer(distribution))
+            self.add_loss(
+                self.activity_regularizer(self._convertible(distribution))
+            )
         return distribution
 
     def compute_output_shape(

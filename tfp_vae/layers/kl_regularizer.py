@@ -55,7 +55,8 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
             from a (and optionally a `seed`) to a tensor, `[B, *event]` or with
             leading dimensions of samples, such as
             `lambda a, seed: a.sample(10, seed=seed)`; by default one draw.
-        weight: a number; None is 1.
+        weight: a number, or a `keras.Variable` that a callback changes; None
+            is 1.
 
     Call arguments:
         distribution_a: a, of batch shape `[B, ...]`.
@@ -95,28 +96,41 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
         use_exact_kl: bool = False,
         test_points_reduce_axis: Any = (),
         test_points_fn: Any = "sample",
-        weight: float | None = None,
+        weight: Any = None,
     ) -> None:
         _check_distribution_b(distribution_b)
-        if not (weight is None or isinstance(weight, numbers.Real)):
+        if not (
+            weight is None or isinstance(weight, (numbers.Real, keras.Variable))
+        ):
             raise ValueError(
-                "The weight of a KL divergence is a number or None. For a "
-                "weight that changes in training take a VAE with "
-                f"ELBO(beta=...). Received: weight={weight!r}."
+                "The weight of a KL divergence is a number, a keras.Variable "
+                "or None. For one that changes in training there is also a VAE "
+                f"with ELBO(beta=...). Received: weight={weight!r}."
             )
+        if isinstance(distribution_b, keras.Sequential) and not getattr(
+            distribution_b, "built", True
+        ):
+            # Its input is of no use, so of no shape. Now, for its weights to be
+            # there before a layer that holds it is built.
+            distribution_b.build(())
         self.distribution_b = distribution_b
         self.use_exact_kl = use_exact_kl
         self.test_points_reduce_axis = test_points_reduce_axis
         self.test_points_fn = canonical_conversion(test_points_fn)
-        self.weight = None if weight is None else float(weight)
+        self.weight: Any = weight
+        if isinstance(weight, numbers.Real):
+            self.weight = float(weight)
         self.seed_generator = keras.random.SeedGenerator()
 
     @property
     def tracked_state(self) -> tuple[Any, ...]:
         """State that the regularised layer must hold, for Keras to see it."""
-        if isinstance(self.distribution_b, keras.layers.Layer):
-            return (self.seed_generator, self.distribution_b)
-        return (self.seed_generator,)
+        parts = (self.distribution_b, self.weight)
+        kinds = (keras.layers.Layer, keras.Variable)
+        return (
+            self.seed_generator,
+            *(part for part in parts if isinstance(part, kinds)),
+        )
 
     def __call__(self, distribution_a: tfd.Distribution) -> Tensor:
         a, b = distribution_a, self._distribution_b()
@@ -129,11 +143,17 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
         kl = self._exact(a, b) if self.use_exact_kl else self._estimate(a, b)
         inner = range(1 - len(a.batch_shape), 0)
         total = mean(ops.sum(kl, axis=tuple(inner)))
-        return total if self.weight is None else self.weight * total
+        if self.weight is None:
+            return total
+        return ops.cast(self.weight, total.dtype) * total
 
     def _distribution_b(self) -> tfd.Distribution:
         b = self.distribution_b
-        if isinstance(b, keras.layers.Layer):
+        if isinstance(b, keras.Model):
+            # Keras' own models take tensors alone, of the shape they know.
+            shape = getattr(b, "input_shape", None) if b.built else None
+            b = b(ops.zeros([size or 1 for size in shape or ()]))
+        elif isinstance(b, keras.layers.Layer):
             b = b(None)
         elif not isinstance(b, tfd.Distribution):
             b = b()
@@ -175,7 +195,7 @@ class KLDivergenceRegularizer(keras.regularizers.Regularizer):
             "test_points_fn": serialize_conversion(
                 self.test_points_fn, "A test_points_fn"
             ),
-            "weight": self.weight,
+            "weight": None if self.weight is None else float(self.weight),
         }
 
     @classmethod
@@ -226,7 +246,7 @@ class KLDivergenceAddLoss(OnDistribution):
         use_exact_kl: bool = False,
         test_points_reduce_axis: Any = (),
         test_points_fn: Any = "sample",
-        weight: float | None = None,
+        weight: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

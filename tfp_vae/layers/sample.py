@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfp_vae.distributions.serialization import (
@@ -15,6 +14,7 @@ from tfp_vae.distributions.serialization import (
 )
 from tfp_vae.keras_internals import leave_arguments_as_they_are
 from tfp_vae.latents import is_joint, latent_of, trace
+from tfp_vae.layers.tensor_like import seeded, tensor_like
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
@@ -36,6 +36,9 @@ Conversion = str | Callable[..., Tensor]
 # As in tfp.layers.
 _METHODS = ("sample", "mean", "mode", "stddev", "variance")
 
+# Parameters that are a tensor of the shape of a draw, and a property in TFP.
+_PROPERTIES = ("logits", "probs")
+
 # Statistics that TFP may not have for a distribution.
 _STATISTICS = ("mean", "mode", "quantile", "stddev", "variance")
 
@@ -51,8 +54,8 @@ def canonical_conversion(identifier: Any) -> Conversion | None:
 
     Args:
         identifier: the name of a method, the method itself as in
-            `tfd.Distribution.mean`, another function, the config of a
-            registered one, or None.
+            `tfd.Distribution.mean`, a property as `tfd.Bernoulli.logits`,
+            another function, the config of a registered one, or None.
 
     Returns:
         A name, a function or None.
@@ -62,9 +65,13 @@ def canonical_conversion(identifier: Any) -> Conversion | None:
     """
     if isinstance(identifier, dict):
         identifier = deserialize_function(identifier, "convert_to_tensor_fn")
+    if isinstance(identifier, property):
+        identifier = getattr(identifier.fget, "__name__", identifier)
     for name in _METHODS:
         if identifier in (name, getattr(tfd.Distribution, name)):
             return name
+    if identifier in _PROPERTIES:
+        return str(identifier)
     if identifier is None or callable(identifier):
         return identifier
     raise ValueError(
@@ -102,9 +109,10 @@ def to_tensor(
     Args:
         distribution: any.
         convert_to_tensor_fn: `"sample"`, `"mean"`, `"mode"`, `"stddev"`,
-            `"variance"`, the method itself as in `tfd.Distribution.mean`, or a
-            function of the distribution, which is also given a `seed` of TFP's
-            if it has an argument of that name. None takes the
+            `"variance"`, the method itself as in `tfd.Distribution.mean`,
+            `"logits"`, `"probs"` or the property as in `tfd.Bernoulli.logits`,
+            or a function of the distribution, which is also given a `seed` of
+            TFP's if it has an argument of that name. None takes the
             `convert_to_tensor_fn` of the layer that returned the distribution,
             or `"sample"` if it has none.
         seed: of a draw: a `keras.random.SeedGenerator`, an int, or None for
@@ -122,11 +130,36 @@ def to_tensor(
         if hasattr(distribution, "__array__"):
             return ops.convert_to_tensor(distribution)
         conversion = "sample"
+    if conversion in _PROPERTIES:
+        return _parameter(distribution, conversion)
     if isinstance(conversion, str):
         conversion = getattr(type(distribution), conversion)
-    if "seed" in inspect.signature(conversion).parameters:
+    if _takes_seed(conversion):
         return conversion(distribution, seed=tfp_seed(seed))
-    return conversion(distribution)
+    return conversion(seeded(distribution, seed))
+
+
+def _takes_seed(function: Any) -> bool:
+    try:
+        return "seed" in inspect.signature(function).parameters
+    except ValueError:
+        return False  # a function that is not written in Python
+
+
+def _parameter(distribution: tfd.Distribution, name: str) -> Tensor:
+    """A parameter of the distribution, or of the one it is made of."""
+    while not hasattr(distribution, name):
+        if not isinstance(distribution, tfd.Independent):
+            raise ValueError(
+                "What makes a tensor of a distribution is a parameter that it "
+                f"has. Received: {name!r}, for {distribution.name}."
+            )
+        distribution = distribution.distribution
+    value = getattr(distribution, name)
+    # The other one of the two was given.
+    return (
+        getattr(distribution, f"{name}_parameter")() if value is None else value
+    )
 
 
 def mean_or_mode(distribution: tfd.Distribution) -> Tensor:
@@ -246,11 +279,10 @@ def _as_floats(draws: Tensor) -> Tensor:
 def convertible(
     distribution: tfd.Distribution, conversion: Conversion, seed: Any
 ) -> tfd.Distribution:
-    """A copy of a distribution that Keras, given it, turns into a tensor.
+    """A copy of a distribution that is a tensor as well; see `tensor_like`.
 
-    It has the methods by which TensorFlow, JAX and numpy turn an object into an
-    array. The tensor is made at its first use, and is the same each time: all
-    layers that take it see the same draw.
+    The tensor is made at its first use, and is the same each time: all layers
+    that take it see the same draw.
 
     Args:
         distribution: any.
@@ -258,29 +290,14 @@ def convertible(
         seed: of a draw; see `to_tensor`.
 
     Returns:
-        A distribution of the same class.
+        A distribution of a subclass.
     """
 
     @functools.cache
     def value() -> Tensor:
         return to_tensor(distribution, conversion, seed)
 
-    def as_numpy(dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(ops.convert_to_numpy(value()), dtype)
-
-    def as_tensorflow(dtype: Any = None, name: str | None = None) -> Tensor:
-        return value() if dtype is None else ops.cast(value(), dtype)
-
-    # A copy, since a function may return the same distribution at each call.
-    # The attributes are copied, since some classes of TFP refuse `copy.copy`.
-    result = object.__new__(type(distribution))
-    vars(result).update(
-        vars(distribution),
-        __array__=as_numpy,
-        __jax_array__=value,
-        __tf_tensor__=as_tensorflow,
-    )
-    return result
+    return tensor_like(distribution, value, seed)
 
 
 class OnDistribution(keras.layers.Layer):

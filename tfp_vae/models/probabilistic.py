@@ -6,9 +6,18 @@ import keras
 
 from tfp_vae.layers.activations import warn_of_activation
 from tfp_vae.layers.sample import mean_or_mode
+from tfp_vae.models.on_distributions import (
+    MetricsOfDistributions,
+    losses_of_users,
+)
+from tfp_vae.models.unscaled import (
+    reduces_by_sum,
+    warn_of_unscaled_divergence,
+)
 from tfp_vae.substrate import Tensor, strategy_scope, tfd
 from tfp_vae.training.data import Data, as_keras_would, peek
 from tfp_vae.training.fast_fit import FastFit
+from tfp_vae.warn import warn_user
 
 __all__ = ["Model", "Sequential"]
 
@@ -35,6 +44,66 @@ class _Probabilistic(FastFit):
     two rows. Metrics and `predict` need tensors.
     """
 
+    _of_distributions: MetricsOfDistributions | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], (int, float)):
+            # As those of `tfp.layers` that depend on nothing are called.
+            args = (keras.ops.convert_to_tensor(float(args[0])), *args[1:])
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
+
+    def compile(  # type: ignore[override]
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures the model for training, as in Keras.
+
+        Args:
+            optimizer: as in Keras.
+            loss: as in Keras; a function or an object of your own is given y
+                and the distribution: `lambda y, p: -p.log_prob(y)`.
+            loss_weights: as in Keras.
+            metrics: as in Keras; a function or an object of your own is given y
+                and a distribution that is also a tensor, its mean.
+            weighted_metrics: likewise.
+            **kwargs: of `FastFit.compile`: `steps_per_execution`,
+                `jit_compile` and those of Keras.
+        """
+        self._of_distributions = None
+        if metrics or weighted_metrics:
+            self._of_distributions = MetricsOfDistributions()
+            metrics = self._of_distributions.of_users(metrics)
+            weighted_metrics = self._of_distributions.of_users(weighted_metrics)
+        super().compile(
+            optimizer=optimizer,
+            loss=losses_of_users(loss),
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
+
+    def get_compile_config(self) -> Any:
+        """How the model was compiled.
+
+        Returns:
+            A dict; None, with a warning, if a loss or a metric is a function
+            that is not registered with Keras: the model is saved without it.
+        """
+        try:
+            return super().get_compile_config()
+        except TypeError as error:
+            warn_user(
+                "The model is saved, but not how it was compiled: after "
+                f"loading, call compile again. {error}"
+            )
+            return None
+
     def _make_ready(self, x: Any, y: Any = None) -> Any:
         """Builds the model, its loss and its metrics; returns x."""
         model: Any = self
@@ -48,6 +117,8 @@ class _Probabilistic(FastFit):
             )
             y_pred = model(x_rows, training=False)
             warn_of_activation(model)
+            if not reduces_by_sum(model.loss):
+                warn_of_unscaled_divergence(model)
             model.compute_loss(x_rows, y_rows, y_pred, training=False)
             model.compute_metrics(x_rows, y_rows, y_pred)
             model.reset_metrics()
@@ -98,9 +169,10 @@ class _Probabilistic(FastFit):
         """
         if keras.tree.is_nested(y_pred):
             for output in keras.tree.flatten(y_pred):
-                if isinstance(output, tfd.Distribution):
-                    # From this Keras counts the rows of each of several
-                    # outputs.
+                if isinstance(output, tfd.Distribution) and not hasattr(
+                    output, "shape"
+                ):
+                    # By this Keras counts the rows of each of several outputs.
                     output.shape = (*output.batch_shape, *output.event_shape)
         return super().compute_loss(  # type: ignore[misc]
             x, y, y_pred, sample_weight, training
@@ -120,9 +192,18 @@ class _Probabilistic(FastFit):
         Returns:
             Values by name.
         """
-        return super().compute_metrics(  # type: ignore[misc]
-            x, y, keras.tree.map_structure(_as_tensor, y_pred), sample_weight
-        )
+        metrics = self._of_distributions
+        if metrics is None:
+            # None that takes an output. On JAX a distribution that holds
+            # functions, as a Gaussian process, does not outlive the gradient.
+            return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
+        tensors = metrics.tensors(y_pred)
+        try:
+            return super().compute_metrics(  # type: ignore[misc]
+                x, y, tensors, sample_weight
+            )
+        finally:
+            metrics.forget()
 
     def predict_step(self, *args: Any) -> Any:
         """One batch of `predict`.

@@ -22,6 +22,7 @@ from tfp_vae.models.dry_run import Trial
 from tfp_vae.models.latent_variable_model import LatentVariableModel
 from tfp_vae.models.nonfinite_guard import NonFiniteGuard, NonFiniteLossError
 from tfp_vae.models.on_batch import OnBatch
+from tfp_vae.models.unscaled import warn_of_unscaled_divergence
 from tfp_vae.substrate import Tensor, samplers, strategy_scope, tfd, tfp_seed
 from tfp_vae.training.data import Data
 
@@ -173,6 +174,7 @@ class VAE(OnBatch, LatentVariableModel):
                 values of the data do not fit.
         """
         x, y = examine(self, *data)
+        warn_of_unscaled_divergence(self)
         if self.compiled and self.optimizer and not self.optimizer.built:
             # Now, so that the guard keeps the variables from the start.
             with strategy_scope(self):

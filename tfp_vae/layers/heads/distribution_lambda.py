@@ -31,7 +31,7 @@ class DistributionLambda(DistributionLayer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: a tensor, `[B, ...]`.
+        inputs: a tensor, `[B, ...]`, or a list or a dict of such.
 
     Returns:
         What the function returns.
@@ -71,12 +71,35 @@ class DistributionLambda(DistributionLayer):
     def compute_output_shape(
         self, input_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
-        # A batch of two, passed to the function, shows the shapes.
-        known = [2 if size is None else size for size in input_shape]
-        example = self.make_distribution(ops.zeros(known, self.compute_dtype))
+        return self._output_shape(keras.KerasTensor(input_shape))
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(
+            self._output_shape(inputs), dtype=self.compute_dtype
+        )
+
+    def _output_shape(self, inputs: Any) -> tuple[int | None, ...]:
+        """What the function makes of a batch of two tells the shapes."""
+
+        def example_of(tensor: keras.KerasTensor) -> Tensor:
+            known = [2 if size is None else size for size in tensor.shape]
+            return ops.zeros(known, self.compute_dtype)
+
+        example = self.make_distribution(
+            keras.tree.map_structure(example_of, inputs)
+        )
+        first = max(
+            (tuple(tensor.shape) for tensor in keras.tree.flatten(inputs)),
+            key=len,
+        )
+        shape = (*example.batch_shape, *example.event_shape)
+        # Dimensions of the batch that are not known stay so.
         return (
-            *input_shape[: len(example.batch_shape)],
-            *example.event_shape,
+            *(
+                None if known is None else size
+                for known, size in zip(first, example.batch_shape, strict=False)
+            ),
+            *shape[min(len(first), len(example.batch_shape)) :],
         )
 
     def get_config(self) -> dict[str, Any]:

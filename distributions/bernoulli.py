@@ -1,11 +1,10 @@
 """The Bernoulli distribution, at the cost of a binary cross-entropy."""
 
-import math
 from typing import Any
 
 from keras import ops
 
-from tfp_vae.substrate import Tensor, as_tensor, tfd
+from tfp_vae.substrate import Tensor, as_tensor, multiply_no_nan, tfd
 
 __all__ = ["Bernoulli"]
 
@@ -19,9 +18,9 @@ class Bernoulli(tfd.Bernoulli):
     ```
 
     The second line is computed: nothing cancels where x and l agree, and the
-    gradient x - sigmoid(l) is right for every finite l, zero included. Infinite
-    logits mean certainty: the log probability is 0 or -inf, the gradient 0.
-    Between 0 and 1 it is minus the binary cross-entropy of x.
+    gradient x - sigmoid(l) is right for every l, zero and infinity included.
+    Infinite logits mean certainty: the log probability is 0 or -inf. For x
+    between 0 and 1 it is minus the binary cross-entropy.
 
     Args:
         logits: log-odds of 1, any shape; or None.
@@ -60,13 +59,13 @@ class Bernoulli(tfd.Bernoulli):
             return super()._log_prob(event)
         logits = as_tensor(self._logits)
         event = ops.cast(event, logits.dtype)
-        # At l = 0 each backend shares the gradient of a tie in its own way, but
-        # these two are right together.
-        positive = ops.maximum(logits, 0.0)
-        softplus_of_minus = ops.log1p(ops.exp(ops.minimum(-logits, logits)))
-        is_certain = ops.equal(event, ops.cast(logits > 0.0, logits.dtype))
-        return ops.where(
-            ops.isinf(logits),
-            ops.where(is_certain, 0.0, -math.inf),
-            (event * logits - positive) - softplus_of_minus,
+        # l in two parts, so that infinite ones never meet as inf - inf. At 0 the
+        # gradient is that of the lower part, on each backend.
+        is_positive = logits > 0.0
+        above = ops.where(is_positive, logits, 0.0)
+        below = ops.where(is_positive, 0.0, logits)
+        # x l - max(l, 0), as -|l| is below - above.
+        exact = multiply_no_nan(below, event) - multiply_no_nan(
+            above, 1.0 - event
         )
+        return exact - ops.log1p(ops.exp(below - above))

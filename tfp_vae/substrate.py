@@ -31,6 +31,7 @@ __all__ = [
     "jit_quickly",
     "jit_with_variables",
     "linalg",
+    "multiply_no_nan",
     "ndtri",
     "parameter_properties",
     "ps",
@@ -64,6 +65,7 @@ if _BACKEND == "tensorflow":
     _INTERNAL = "tensorflow_probability.python.internal"
     linalg = tf.linalg
     ndtri = tf.math.ndtri
+    multiply_no_nan = tf.math.multiply_no_nan
     # Keras takes a `DeferredTensor` of TFP as a tensor, which then computes its
     # value again at each use.
     as_tensor = tf.convert_to_tensor
@@ -139,6 +141,11 @@ elif _BACKEND == "jax":
     # The substrate has its own linear operators.
     linalg = tfp.tf2jax.linalg
     ndtri = jax.scipy.special.ndtri
+
+    def multiply_no_nan(x: Tensor, y: Tensor) -> Tensor:
+        """x y, and 0 where y is 0, also if x is infinite."""
+        return jax.numpy.where(y == 0, 0, x * y)
+
     as_tensor = tfp.tf2jax.convert_to_tensor
     jit = jax.jit
     shapes_of = jax.eval_shape

@@ -59,8 +59,8 @@ class Bernoulli(tfd.Bernoulli):
             return super()._log_prob(event)
         logits = as_tensor(self._logits)
         event = ops.cast(event, logits.dtype)
-        # l in two parts, so that infinite ones never meet as inf - inf. At 0 the
-        # gradient is that of the lower part, on each backend.
+        # l in two parts, so that infinite ones never meet as inf - inf. The
+        # gradient at 0 is that of the lower part, on each backend.
         is_positive = logits > 0.0
         above = ops.where(is_positive, logits, 0.0)
         below = ops.where(is_positive, 0.0, logits)

@@ -256,10 +256,12 @@ def test_training_takes_the_same_way(train, monkeypatch):
 
 
 @pytest.mark.versions
-def test_a_step_of_a_users_own_is_rewritten_in_the_loop(monkeypatch):
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_step_of_a_users_own_is_rewritten(pipeline, monkeypatch):
     rewritten = spied_on(monkeypatch)
     vae = convolutional(WithItsOwnStep)
-    vae.fit(X, epochs=2, batch_size=4, verbose=0)
+    data = {"x": Batches()} if pipeline else {"x": X, "batch_size": 4}
+    vae.fit(**data, epochs=2, verbose=0)
     assert any(rewritten) == (jax.default_backend() == "cpu")
 
 

@@ -107,7 +107,8 @@ class _Manners(layers.DistributionLayer):
             kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
             rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
             # The layer of `tfp_vae.layers` has the other defaults.
-            known = inspect.signature(cls.__mro__[2].__init__).parameters
+            strict: Any = cls.__mro__[2]
+            known = inspect.signature(strict.__init__).parameters
             cls.__signature__ = inspect.Signature(
                 [
                     inspect.Parameter(

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfp_vae.checks import in_dtype_of
 from tfp_vae.distributions.partial import partial
 from tfp_vae.substrate import Tensor, tfd
 
@@ -137,11 +138,8 @@ class Observed(tfd.Distribution):
         """Data with 0 in the gaps, and what was observed."""
         missing = is_missing(value, self._missing_values)
         filled = ops.where(missing, ops.zeros_like(value), value)
-        dtype = keras.backend.standardize_dtype(self.dtype)
-        if "float" in dtype:
-            # Counts that are integers: `tfd.Poisson` takes none on TensorFlow.
-            filled = ops.cast(filled, dtype)
-        return filled, ops.logical_not(missing)
+        # Counts may be integers: `tfd.Poisson` takes none on TensorFlow.
+        return in_dtype_of(self, filled), ops.logical_not(missing)
 
     def log_prob(
         self, value: Any, name: str = "log_prob", **kwargs: Any

@@ -1,11 +1,13 @@
 """The few things the tests need that differ between backends."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from tfp_vae.substrate import (
@@ -19,8 +21,23 @@ from tfp_vae.substrate import (
 BACKEND = keras.backend.backend()
 
 
+#: Marks tests that hold a layer against that of `tfp.layers`.
+originals = pytest.mark.skipif(
+    BACKEND != "tensorflow",
+    reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
+)
+
 #: A context in which float64 tensors stay float64 on every backend.
 float64 = double_precision
+
+
+def tfp_originals() -> Any:
+    """`tfp.layers`; importing them gives deprecation warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_probability as tfp
+
+        return tfp.layers
 
 
 def fast(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,24 +4,18 @@ Each part of the corpus is written in a manner that is found in public code.
 """
 
 import inspect
-import warnings
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from support import BACKEND, numpy
+from support import numpy, originals, tfp_originals
 
 import tfp_vae
 import tfp_vae.tfp_layers as tfpl
 from tfp_vae import layers
 from tfp_vae.losses import scaled_kl
 from tfp_vae.substrate import tfd, tfp
-
-originals = pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
-)
 
 RNG = np.random.default_rng(0)
 N = 32
@@ -35,21 +29,13 @@ def negloglik(y, rv_y):
     return -rv_y.log_prob(y)
 
 
-def original():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_probability as tfp
-
-        return tfp.layers
-
-
 @originals
 def test_all_names():
     names = {
         name
-        for name in dir(original())
+        for name in dir(tfp_originals())
         if not name.startswith("_")
-        and not inspect.ismodule(getattr(original(), name))
+        and not inspect.ismodule(getattr(tfp_originals(), name))
     }
     assert len(names) == 30
     assert names == set(tfpl.__all__)
@@ -66,7 +52,7 @@ def test_the_arguments_of_the_original_come_first(name):
         ]
 
     found = arguments(getattr(tfpl, name))
-    expected = arguments(getattr(original(), name))
+    expected = arguments(getattr(tfp_originals(), name))
     assert [p.name for p in found][: len(expected)] == [
         p.name for p in expected
     ]
@@ -79,7 +65,7 @@ def test_the_arguments_of_the_original_come_first(name):
 
 
 @originals
-def test_same_tensor_as_the_original():
+def test_same_tensor_as_the_tfp_originals():
     params = RNG.normal(size=(5, 6)).astype("float32")
     bernoulli = tfd.Bernoulli.logits
     for name, arguments in [
@@ -88,7 +74,7 @@ def test_same_tensor_as_the_original():
         ("OneHotCategorical", (6, "mean")),
     ]:
         found = getattr(tfpl, name)(*arguments)(params)
-        expected = getattr(original(), name)(*arguments)(params)
+        expected = getattr(tfp_originals(), name)(*arguments)(params)
         assert tuple(found.shape) == tuple(expected.shape)
         np.testing.assert_allclose(
             found.numpy(), numpy(ops.convert_to_tensor(expected)), rtol=1e-5

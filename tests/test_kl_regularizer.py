@@ -1,12 +1,10 @@
 """The KL divergence in the loss of any model: the true mean, counted once."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from support import BACKEND, numpy
+from support import BACKEND, numpy, originals, tfp_originals
 
 from tfp_vae import VAE, layers
 from tfp_vae.layers.heads.low_rank import LowRankMultivariateNormal
@@ -305,18 +303,12 @@ def test_variables_that_keras_would_not_see():
         KLDivergenceRegularizer(b)
 
 
-@pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
-)
+@originals
 def test_what_the_originals_add():
     """tfp.layers adds twice the mean, or the sum: we do not."""
     import tf_keras
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_probability as tfp
-    tfpl = tfp.layers
+    tfpl = tfp_originals()
     # In the one class whose divergence TFP knows.
     b = tfd.Independent(tfd.Normal(np.zeros(2, "float32"), 2.0), 1)
     x = data()

@@ -1,7 +1,6 @@
 """The layers of `tfp.layers`, compared with the originals and with SciPy."""
 
 import inspect
-import warnings
 
 import keras
 import numpy as np
@@ -11,7 +10,14 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from support import BACKEND, density, gradients, numpy, sample
+from support import (
+    density,
+    gradients,
+    numpy,
+    originals,
+    sample,
+    tfp_originals,
+)
 
 from tfp_vae import VAE, layers
 from tfp_vae.layers.heads.low_rank import LowRankMultivariateNormal
@@ -65,20 +71,6 @@ FLOORED = (
     "MixtureNormal",
 )
 
-originals = pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
-)
-
-
-def tfpl():
-    """The originals; importing them gives deprecation warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_probability as tfp
-
-        return tfp.layers
-
 
 def ours(name, args):
     # Too small for float32.
@@ -111,7 +103,7 @@ def random_params(size, batch=(7,), seed=0):
 @originals
 @pytest.mark.parametrize(("name", "args"), CASES)
 def test_same_distribution_as_the_original(name, args):
-    original = getattr(tfpl(), name)
+    original = getattr(tfp_originals(), name)
     size = OURS[name].params_size(*args)
     assert size == original.params_size(*args)
     for batch in ((7,), (3, 5)):
@@ -126,15 +118,15 @@ def test_same_mixture_of_any_layer_as_the_original():
         ("IndependentPoisson", (3,)),
         ("IndependentNormal", ((3, 2),)),
     ]:
-        original = getattr(tfpl(), name)
+        original = getattr(tfp_originals(), name)
         size = MixtureSameFamily.params_size(3, OURS[name].params_size(*args))
-        assert size == tfpl().MixtureSameFamily.params_size(
+        assert size == tfp_originals().MixtureSameFamily.params_size(
             3, original.params_size(*args)
         )
         params = random_params(size)
         assert_same(
             MixtureSameFamily(3, ours(name, args))(params),
-            tfpl().MixtureSameFamily(3, original(*args))(params),
+            tfp_originals().MixtureSameFamily(3, original(*args))(params),
         )
 
 
@@ -149,7 +141,7 @@ def test_same_lambda_as_the_original():
     params = random_params(6)
     assert_same(
         layers.DistributionLambda(laplace)(params),
-        tfpl().DistributionLambda(laplace)(params),
+        tfp_originals().DistributionLambda(laplace)(params),
     )
 
 
@@ -160,7 +152,9 @@ def test_same_tensor_as_the_original(name):
     method = getattr(tfd.Distribution, name)
     params = random_params(4)
     # TFP takes the second by position, too.
-    expected = tfpl().MultivariateNormalTriL(2, method)(random_params(5))
+    expected = tfp_originals().MultivariateNormalTriL(2, method)(
+        random_params(5)
+    )
     found = layers.MultivariateNormalTriL(2, convert_to_tensor_fn=method)(
         random_params(5)
     )
@@ -184,7 +178,7 @@ def test_weights_trained_with_the_original_carry_over():
         [
             tf_keras.layers.InputLayer((3,)),
             tf_keras.layers.Dense(size),
-            tfpl().MixtureNormal(4, 2),
+            tfp_originals().MixtureNormal(4, 2),
         ]
     )
     new = keras.Sequential(
@@ -212,7 +206,9 @@ def test_weights_trained_with_the_original_carry_over():
 )
 def test_arguments_come_in_the_order_of_the_original(cls):
     """Except for checks and dtypes of draws, which ours lack."""
-    names = list(inspect.signature(getattr(tfpl(), cls.__name__)).parameters)
+    names = list(
+        inspect.signature(getattr(tfp_originals(), cls.__name__)).parameters
+    )
     names = [n for n in names if n not in ("sample_dtype", "validate_args")]
     found = list(inspect.signature(cls).parameters)
     assert found[: len(names) - 1] == names[:-1]  # the last is **kwargs

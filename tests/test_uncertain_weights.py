@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from keras import ops
-from support import BACKEND, gradients, numpy
+from support import BACKEND, gradients, numpy, originals, tfp_originals
 
 import tfp_vae
 from tfp_vae import layers
@@ -31,20 +31,6 @@ CONVOLUTIONS = [
     for estimator in ("Reparameterization", "Flipout")
 ]
 BUILT_OF_FUNCTIONS = [*DENSE, *(name for name, _ in CONVOLUTIONS)]
-
-originals = pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="tfp.layers are Keras 2, which runs on TensorFlow alone",
-)
-
-
-def tfpl():
-    """The originals; their imports warn of what they are made with."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_probability as tfp
-
-        return tfp.layers
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -123,7 +109,7 @@ def test_same_as_the_original(name, is_bias_uncertain):
         arguments["units"] = 4
     pair = []
     for home, mean in (
-        (tfpl(), lambda d: d.mean()),
+        (tfp_originals(), lambda d: d.mean()),
         (layers, tfd.Distribution.mean),
     ):
         more = {"kernel_posterior_tensor_fn": mean}
@@ -171,10 +157,12 @@ def test_same_dense_variational_as_the_original(use_bias):
         size = kernel_size + bias_size
         return tf_keras.Sequential(
             [
-                tfpl().VariableLayer(
-                    tfpl().MultivariateNormalTriL.params_size(size)
+                tfp_originals().VariableLayer(
+                    tfp_originals().MultivariateNormalTriL.params_size(size)
                 ),
-                tfpl().MultivariateNormalTriL(size, lambda d: d.mean()),
+                tfp_originals().MultivariateNormalTriL(
+                    size, lambda d: d.mean()
+                ),
             ]
         )
 
@@ -195,7 +183,7 @@ def test_same_dense_variational_as_the_original(use_bias):
             "activation": "tanh",
             "use_bias": use_bias,
         }
-        original = tfpl().DenseVariational(
+        original = tfp_originals().DenseVariational(
             2, posterior, unit_gaussian, **arguments
         )
         ours = layers.DenseVariational(
@@ -678,7 +666,7 @@ def test_same_gaussian_process_as_the_original():
 
     x = X[:, :1]
     arguments = {"num_inducing_points": 4, "event_shape": (2,)}
-    original = tfpl().VariationalGaussianProcess(
+    original = tfp_originals().VariationalGaussianProcess(
         kernel_provider=Original(), **arguments
     )
     ours = layers.VariationalGaussianProcess(kernel_provider=RBF(), **arguments)

@@ -28,6 +28,7 @@ __all__ = [
     "refuse_joint",
     "rows_of",
     "rows_of_posterior",
+    "sum_over_parts",
     "trace",
 ]
 
@@ -374,6 +375,19 @@ def log_prob_parts(distribution: tfd.Distribution, z: Any) -> dict[str, Tensor]:
     }
 
 
+def sum_over_parts(values: dict[str, Tensor]) -> Tensor:
+    """The sum; of one part, its very tensor.
+
+    Args:
+        values: by name.
+
+    Returns:
+        A tensor of their shape.
+    """
+    first, *others = values.values()
+    return sum(others, first)
+
+
 def log_prob(distribution: tfd.Distribution, z: Any) -> Tensor:
     """log p(z), the sum over the parts.
 
@@ -384,8 +398,7 @@ def log_prob(distribution: tfd.Distribution, z: Any) -> Tensor:
     Returns:
         `[B]` or `[S, B]`, nats.
     """
-    first, *others = log_prob_parts(distribution, z).values()
-    return sum(others, first)
+    return sum_over_parts(log_prob_parts(distribution, z))
 
 
 def _first(distribution: tfd.Distribution) -> tfd.Distribution:

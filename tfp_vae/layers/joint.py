@@ -10,7 +10,7 @@ from tfp_vae.distributions.by_sample import BySample
 from tfp_vae.distributions.serialization import deserialize, serialize
 from tfp_vae.keras_internals import inputs_by_name
 from tfp_vae.latents import draw
-from tfp_vae.samples import copies
+from tfp_vae.samples import as_one_batch, copies
 from tfp_vae.substrate import Tensor, tfd, tfp_seed
 
 __all__ = ["Joint"]
@@ -181,10 +181,7 @@ class Joint(keras.layers.Layer):
         lead = len(z[first].shape) - ranks[first]
         if lead == 1:
             return self._make(name, {**z, _INPUT: inputs}, training)
-        values = {
-            n: ops.reshape(v, (-1, *v.shape[lead:])) for n, v in z.items()
-        }
-        values[_INPUT] = inputs
+        values = as_one_batch(z) | {_INPUT: inputs}
         if inputs is not None and _INPUT in self._given(name)[0]:
             values[_INPUT] = copies(inputs, z[first].shape[0])
         made = self._make(name, values, training)

@@ -8,6 +8,7 @@ from keras import ops
 
 from tfp_vae.distributions.by_sample import BySample
 from tfp_vae.keras_internals import inputs_by_name
+from tfp_vae.samples import as_one_batch
 from tfp_vae.substrate import Tensor, tfd
 
 __all__ = ["OverSamples"]
@@ -76,9 +77,7 @@ class OverSamples(keras.layers.Wrapper):
         if lead == 1:
             return self.layer(inputs, **options)
         samples = inputs.shape[0]
-        found = self.layer(
-            ops.reshape(inputs, (-1, *inputs.shape[2:])), **options
-        )
+        found = self.layer(as_one_batch(inputs), **options)
         if isinstance(found, tfd.Distribution):
             return BySample(found, samples)
         shape = ops.shape(found)

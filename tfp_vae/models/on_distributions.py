@@ -11,6 +11,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.distributions.serialization import (
+    deserialize_function,
+    serialize_function,
+)
 from tfp_vae.layers.sample import mean_or_mode
 from tfp_vae.layers.tensor_like import tensor_like
 from tfp_vae.reduction import reduce_loss
@@ -38,14 +42,17 @@ def _loss(loss: Any) -> Any:
         if is_plain and _is_of_user(type(loss)):
             return LossOfDistribution(loss)
         return loss
-    if callable(loss) and not isinstance(loss, type) and _is_of_user(loss):
-        return LossOfDistribution(loss)
-    return loss
+    return LossOfDistribution(loss) if _is_function_of_user(loss) else loss
 
 
 def _is_of_user(thing: Any) -> bool:
     module = getattr(thing, "__module__", None) or type(thing).__module__
     return module.split(".")[0] not in ("keras", "tfp_vae")
+
+
+def _is_function_of_user(thing: Any) -> bool:
+    is_function = callable(thing) and not isinstance(thing, type)
+    return is_function and _is_of_user(thing)
 
 
 @keras.saving.register_keras_serializable("tfp_vae")
@@ -91,11 +98,11 @@ class LossOfDistribution(keras.losses.Loss):
         return function(_like(y_true, y_pred), y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": _serialized(self.loss, "A loss")}
+        return {"loss": serialize_function(self.loss, "A loss")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossOfDistribution":
-        return cls(keras.saving.deserialize_keras_object(config["loss"]))
+        return cls(deserialize_function(config["loss"], "A loss"))
 
 
 class _AsInKeras(keras.losses.Loss):
@@ -133,25 +140,6 @@ def _name_of(function: Any) -> str:
     function = getattr(function, "func", function)
     name = getattr(function, "__name__", type(function).__name__)
     return re.sub(r"\W", "", name) or "loss"
-
-
-def _serialized(thing: Any, what: str) -> Any:
-    name = getattr(thing, "__name__", "")
-    is_registered = (
-        keras.saving.get_registered_object(
-            keras.saving.get_registered_name(thing)
-        )
-        is thing
-        if name
-        else True
-    )
-    if not is_registered:
-        raise TypeError(
-            f"{what} is saved by the name of its function, decorated by "
-            "@keras.saving.register_keras_serializable(). Received: "
-            f"{thing!r}."
-        )
-    return keras.saving.serialize_keras_object(thing)
 
 
 def _like(y: Any, distribution: tfd.Distribution) -> Any:
@@ -208,11 +196,7 @@ class MetricsOfDistributions:
                 metric.update_state = functools.partial(
                     _updated, type(metric).update_state, metric, self
                 )
-        elif (
-            callable(metric)
-            and not isinstance(metric, type)
-            and _is_of_user(metric)
-        ):
+        elif _is_function_of_user(metric):
             return _MetricOfDistribution(metric, self.find)
         return metric
 
@@ -286,8 +270,8 @@ class _MetricOfDistribution:
         return self.function(*self.find(y_true, y_pred))
 
     def get_config(self) -> dict[str, Any]:
-        return {"function": _serialized(self.function, "A metric")}
+        return {"function": serialize_function(self.function, "A metric")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "_MetricOfDistribution":
-        return cls(keras.saving.deserialize_keras_object(config["function"]))
+        return cls(deserialize_function(config["function"], "A metric"))

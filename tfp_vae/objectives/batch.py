@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from tfp_vae.checks import check_densities
-from tfp_vae.latents import log_prob_parts
+from tfp_vae.latents import log_prob_parts, sum_over_parts
 from tfp_vae.objectives.divergence import Part
 from tfp_vae.substrate import Tensor, tfd
 
@@ -119,7 +119,7 @@ class Batch(NamedTuple):
         Returns:
             `[S, B]`, nats.
         """
-        return _total(self.log_ratio_parts(path_only))
+        return sum_over_parts(self.log_ratio_parts(path_only))
 
     def log_posterior_parts(self, path_only: bool = False) -> dict[str, Tensor]:
         """log q(z_i|x) of each part, given those it depends on.
@@ -159,7 +159,7 @@ class Batch(NamedTuple):
         Returns:
             `[S, B]`, nats.
         """
-        return _total(self.log_posterior_parts(path_only))
+        return sum_over_parts(self.log_posterior_parts(path_only))
 
     def log_weights(self, path_only: bool = False) -> Tensor:
         """log p(x, z) - log q(z|x) of every sample.
@@ -192,8 +192,3 @@ def log_prob_of_draws(
         name: value[None] if len(value.shape) == 1 else value
         for name, value in values.items()
     }
-
-
-def _total(parts: dict[str, Tensor]) -> Tensor:
-    first, *others = parts.values()
-    return sum(others, first)

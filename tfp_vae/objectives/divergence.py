@@ -14,6 +14,7 @@ from tfp_vae.latents import (
     is_joint,
     parts_at,
     rows_of_posterior,
+    sum_over_parts,
 )
 from tfp_vae.reduction import mean_over_first
 from tfp_vae.substrate import Tensor, tfd
@@ -109,8 +110,8 @@ def divergence(
     z = drawn()
     first = next(iter(by_part(z).values()))
     like = ops.zeros((rows_of_posterior(posterior),), first.dtype)
-    each = [part.kl for part in divergences(posterior, prior, z, like).values()]
-    return sum(each[1:], each[0])
+    parts = divergences(posterior, prior, z, like)
+    return sum_over_parts({name: part.kl for name, part in parts.items()})
 
 
 def _divergence(

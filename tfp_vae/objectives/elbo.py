@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfp_vae.arguments import check_one_of
 from tfp_vae.distributions import factorized_kl_divergence
 from tfp_vae.objectives.batch import Batch, Part
 from tfp_vae.objectives.enumeration import (
@@ -135,11 +136,7 @@ class ELBO(Objective):
                 "free_bits are nats for each latent coordinate, >= 0. "
                 f"Received: free_bits={free_bits!r}."
             )
-        if gradient not in ("standard", "stl"):
-            raise ValueError(
-                'gradient is one of "standard" and "stl". Received: '
-                f"gradient={gradient!r}."
-            )
+        check_one_of("gradient", gradient, ("standard", "stl"))
         if free_bits and capacity is not None:
             raise ValueError(
                 "free_bits and capacity each replace the KL by a penalty of "

@@ -20,6 +20,7 @@ from tfp_vae.latents import (
     is_joint,
     latent_of,
     parts_at,
+    sum_over_parts,
 )
 from tfp_vae.objectives.batch import (
     Batch,
@@ -370,8 +371,8 @@ class Objective(keras.layers.Layer):
         if training and self.step is not None:
             self.step.assign_add(1)
         parts = divergences(posterior, prior, drawn, log_likelihood[0], self.kl)
-        kl, *others = (part.kl for part in parts.values())
-        kl = sum(others, kl)
+        kl_parts = {name: part.kl for name, part in parts.items()}
+        kl = sum_over_parts(kl_parts)
         batch = Batch(
             log_likelihood,
             kl,
@@ -391,7 +392,7 @@ class Objective(keras.layers.Layer):
             kl,
             objective,
             reports,
-            {n: part.kl for n, part in parts.items() if n != ONLY},
+            {name: each for name, each in kl_parts.items() if name != ONLY},
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -262,9 +262,7 @@ class DenseVariational(keras.layers.Layer):
             "use_bias": self.use_bias,
             "activity_regularizer": keras.regularizers.serialize(
                 self.activity_regularizer
-            )
-            if self.activity_regularizer
-            else None,
+            ),
             "seed": self.seed,
         }
 

@@ -218,9 +218,7 @@ class UncertainLayer(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "activity_regularizer": keras.regularizers.serialize(
                 self.activity_regularizer
-            )
-            if self.activity_regularizer
-            else None,
+            ),
             **functions,
             "seed": self.seed,
         }

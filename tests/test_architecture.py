@@ -19,6 +19,7 @@ STOREYS = [
         "arguments",
         "checks",
         "latents",
+        "pareto",
         "reduction",
     },
     {"samples", "warn", "_version"},

@@ -8,7 +8,7 @@ from keras import ops
 from support import numpy
 
 from tfp_vae import VAE, layers
-from tfp_vae.evaluation.importance import pareto_k
+from tfp_vae.pareto import pareto_k
 from tfp_vae.substrate import tfd
 
 D, L = 4, 2

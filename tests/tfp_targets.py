@@ -163,7 +163,9 @@ _LEAKS = (
     "Moyal",
     "LogNormal",
     "Uniform",
+    "Uniform(5, 6)",
     "VonMises",
+    "InverseGaussian",
 )
 #: Only on JAX.
 KNOWN_ON_JAX = {
@@ -173,4 +175,7 @@ KNOWN_ON_JAX = {
     # Outcomes beyond the last one get a probability, and the cdf can be neither
     # compiled nor traced for shapes and dtypes.
     "Categorical": {"outside", "cdf", "broadcast", "dtype"},
+    # Their operators take no shape that is known only while tracing.
+    "MultivariateStudentT": {"dtype"},
+    "MatrixNormal": {"dtype", "jit", "sample_shapes"},
 }

@@ -65,11 +65,26 @@ def check_normalization(case: Case) -> None:
     )
 
 
+def _rounding(case: Case, x: Array) -> Array:
+    """How much the log density may change by the rounding of its terms.
+
+    By one rounding of the value, and, for a count, of the logarithm of its
+    factorial.
+    """
+    if case.is_discrete:
+        size = np.abs(x) * np.log1p(np.abs(x))
+        events = tuple(range(-len(case.event_shape), 0))
+        return np.asarray(2.0 * case.eps * size.sum(axis=events))
+    moved = case.log_prob(x * (1.0 + case.eps)) - case.log_prob(x)
+    return np.nan_to_num(np.abs(moved))
+
+
 def check_prob(case: Case) -> None:
     """`prob` is the exponential of `log_prob`."""
     x = case.points
     prob, exact = case.ask("prob", x), np.exp(case.log_prob(x))
-    good = np.isclose(prob, exact, rtol=case.tolerance(1e-4), atol=1e-30)
+    close = case.tolerance(1e-4) + _rounding(case, x)
+    good = np.isclose(prob, exact, rtol=0.0, atol=1e-30 + close * exact)
     worst = place_of(np.argmin(good), good.shape)
     require(
         good,
@@ -150,7 +165,8 @@ def check_quantile(case: Case) -> None:
         at = mass.cdf(x)
         tail = _OF_TAIL * np.minimum(levels, 1.0 - levels)
         close = np.minimum(_INTERPOLATION, tail)
-        good = np.abs(at - levels) <= close + noise
+        spacing = case.eps * np.abs(x) * np.exp(case.log_prob(x))
+        good = np.abs(at - levels) <= close + noise + spacing
     worst = place_of(np.argmin(good), good.shape)
     require(
         good,
@@ -225,7 +241,7 @@ def check_mode(case: Case) -> None:
     slack = 1e-3 + case.tolerance(0.0) * (1.0 + np.abs(top))
     needed = False
     if not case.event_shape:
-        slack = slack + case.mass.noise
+        slack = slack + case.mass.noise + _rounding(case, mode[None])[0]
         needed = np.isfinite(top)
         if not case.is_discrete:
             # At an end the density may be infinite, and the mode undefined.

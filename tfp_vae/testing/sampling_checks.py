@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tfp_vae.pareto import pareto_k
 from tfp_vae.substrate import tfp_seed
 from tfp_vae.testing.case import DRAWS, Case
 from tfp_vae.testing.events import SIGMAS, Sampled, scores, unconstrained
@@ -200,6 +201,23 @@ def check_stein(case: Case) -> None:
         raise NotApplicable("slopes are too heavy-tailed")
 
 
+def _kurtosis(centred: Array) -> Array:
+    """The kurtosis of draws, infinite where their tail allows no fourth moment.
+
+    The squares have a variance if the shape of their tail is below 1/2. At the
+    limit, of 540 squares, it is found with a standard error of 0.06.
+    """
+    squares = np.square(centred)
+    size = 3 * math.isqrt(DRAWS)
+    top = np.sort(squares.reshape(DRAWS, -1), axis=0)[-size - 1 :]
+    with np.errstate(all="ignore"):
+        heavy = pareto_k(np.log(top)).reshape(squares.shape[1:]) > 0.4
+        found = np.square(squares).mean(axis=0) / np.square(
+            squares.mean(axis=0)
+        )
+    return np.where(heavy, np.inf, found)
+
+
 def check_sample_moments(case: Case) -> None:
     """Draws have the stated mean and variance.
 
@@ -212,8 +230,9 @@ def check_sample_moments(case: Case) -> None:
         raise NotApplicable("no moments")
     with np.errstate(all="ignore"):
         centred = draws - draws.mean(axis=0)
-        kurtosis = (centred**4).mean(axis=0) / np.square(draws.var(axis=0))
-    if not case.event_shape:
+    if case.event_shape:
+        kurtosis = _kurtosis(centred)
+    else:
         # From the density: draws hide how heavy their tails are.
         mass = case.mass
         mean, _ = mass.mean_of(mass.x)
